@@ -1,0 +1,21 @@
+"""Estimators that turn particle images into a map, clusters and an explained list of outliers."""
+
+from icecore_sk._autoencoder import AutoEncoder
+from icecore_sk._classifier import ResNet18Classifier
+from icecore_sk._cluster_transformer import ClusterTransformer
+from icecore_sk._flow_vae import FlowVAE
+from icecore_sk._image_min_max_scaler import ImageMinMaxScaler
+from icecore_sk._outlier_scorer import OutlierScorer
+from icecore_sk._vae import VAE
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VAE",
+    "AutoEncoder",
+    "ClusterTransformer",
+    "FlowVAE",
+    "ImageMinMaxScaler",
+    "OutlierScorer",
+    "ResNet18Classifier",
+]

@@ -1,0 +1,328 @@
+"""An autoencoder as a scikit-learn transformer."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from icecore_sk import _images
+from icecore_sk._base import BaseImageEstimator, FeaturesOutMixin
+from icecore_sk.nn import AutoEncoderNet, ReconstructionLoss
+
+
+class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
+    """Autoencoder with a ResNet18 encoder and a convolutional decoder.
+
+    `transform` maps each image to a latent vector, `inverse_transform` maps it back. Scalars in X
+    are never read by the encoder; with ``scalar_weight > 0`` they are decoded too, so that the
+    latent vector must hold them.
+
+    Parameters
+    ----------
+    latent_dim : int, default=32
+        Length of the latent vector.
+    likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
+        Distribution of the pixels given the decoder. "bernoulli" needs pixels in [0, 1];
+        "gaussian" learns one standard deviation for all pixels; "auto" is "bernoulli" where all
+        training pixels lie in [0, 1] (uint8 always does), else "gaussian".
+    scalar_weight : float, default=0.0
+        Weight of the squared error of the decoded scalars, in half-nats per squared unit. Scale
+        scalars to unit variance in the Pipeline first.
+    image_shape : tuple of (int, int, int) or None, default=None
+        Channels, height and width when X has rows of flattened images; columns beyond
+        ``C * H * W`` are scalars. None reads the shape off X.
+    max_epochs : int, default=20
+        Passes over the training rows.
+    batch_size : int, default=128
+        Rows per step, at least 2; a set with fewer rows is one batch.
+    lr : float, default=1e-3
+        Highest learning rate of the one-cycle schedule of AdamW.
+    weight_decay : float, default=1e-2
+        Decoupled weight decay of AdamW.
+    early_stopping : bool, default=False
+        Hold out `validation_fraction` of the rows, stop when their loss has not improved for
+        `n_iter_no_change` epochs, and keep the best epoch's weights.
+    validation_fraction : float, default=0.1
+        Share of the rows held out by `early_stopping`.
+    n_iter_no_change : int, default=5
+        Patience of `early_stopping` in epochs.
+    warm_start : bool, default=False
+        Go on from the weights of the last fit.
+    encoder : estimator or None, default=None
+        ``FrozenEstimator(fitted)`` starts from the convolutions of a fitted icecore_sk network.
+        An unfitted one, such as ``ResNet18Classifier(max_epochs=2)``, is fitted first on the rows
+        whose label is known; in y, -1, None and NaN mean unlabelled.
+    device : str, default="auto"
+        "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Number format of the convolutions; "auto" is bfloat16 where the hardware multiplies it.
+    callbacks : list of skorch callbacks or None, default=None
+        Cloned before each fit.
+    checkpoint_dir : str, path or None, default=None
+        Write a checkpoint after every epoch; the same fit started again goes on from there.
+    net_params : dict or None, default=None
+        Options of the network: "stem" (see `ResNet18Classifier`) and "decoder_width", the
+        decoder's channels at full size (default 32).
+    random_state : int, RandomState instance or None, default=None
+        Governs initial weights, shuffling, splits and noise.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module.
+    history_ : DataFrame
+        One row per epoch: epoch, train_loss, valid_loss (NaN without early stopping),
+        reconstruction, lr, seconds. Losses in nats per image.
+    likelihood_ : str
+        "bernoulli" or "gaussian".
+    loss_curve_ : list of float
+        Training loss per epoch.
+    n_iter_ : int
+        Epochs done.
+    image_shape_ : tuple of (int, int, int)
+        Channels, height and width.
+    n_features_in_ : int
+        Pixels and scalars per row; for a particle table its number of columns.
+    feature_names_in_ : ndarray of str
+        Column names, where X was a DataFrame.
+
+    See Also
+    --------
+    VAE : Its latent space is regularised and can be sampled.
+    FlowVAE : A VAE with a more flexible posterior.
+
+    Examples
+    --------
+    >>> from icecore_sk import AutoEncoder
+    >>> from icecore_sk.datasets import load_digit_images
+    >>> X = load_digit_images().data
+    >>> model = AutoEncoder(latent_dim=4, max_epochs=1, random_state=0).fit(X[:100])
+    >>> model.transform(X[:3]).shape, model.reconstruct(X[:3]).shape
+    ((3, 4), (3, 8, 8))
+    """
+
+    _parameter_constraints: dict = {
+        **BaseImageEstimator._parameter_constraints,
+        "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "likelihood": [StrOptions({"auto", "bernoulli", "gaussian"})],
+        "scalar_weight": [Interval(Real, 0, None, closed="left")],
+    }
+    _net_param_names = ("stem", "decoder_width")
+    _inputs = ("image", "noise")
+
+    def __init__(
+        self,
+        latent_dim=32,
+        *,
+        likelihood="auto",
+        scalar_weight=0.0,
+        image_shape=None,
+        max_epochs=20,
+        batch_size=128,
+        lr=1e-3,
+        weight_decay=1e-2,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        warm_start=False,
+        encoder=None,
+        device="auto",
+        precision="auto",
+        callbacks=None,
+        checkpoint_dir=None,
+        net_params=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood
+        self.scalar_weight = scalar_weight
+        self.image_shape = image_shape
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.encoder = encoder
+        self.device = device
+        self.precision = precision
+        self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
+        self.net_params = net_params
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y=None):
+        """Train on images.
+
+        Parameters
+        ----------
+        X : array of shape (n, H, W), (n, C, H, W) or (n, p), or particle table
+            Images; uint8 is divided by 255 batch by batch, floats are taken as they are.
+        y : array-like of shape (n,) or None
+            Only read where `encoder` is a classifier to be fitted first.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            Where a parameter, X or y is unusable; the message names it and the way out.
+        FloatingPointError
+            Where the loss became NaN or infinite; the last finite weights are kept.
+        """
+        return self._fit(X, y)
+
+    def transform(self, X):
+        """Return the latent vectors, the same at every call.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`, in any of the three forms.
+
+        Returns
+        -------
+        Z : ndarray of shape (n, latent_dim), float32
+        """
+        (latent,) = self._run(X, lambda net, batch: net.encode(batch["image"]))
+        return latent
+
+    def inverse_transform(self, Z):
+        """Return the images that the decoder expects at latent vectors.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, latent_dim)
+
+        Returns
+        -------
+        images : ndarray, float32
+            On the scale that the network sees (uint8 divided by 255), without scalars: of shape
+            (n, H, W) or (n, C, H, W) as X was in `fit`, (n, C * H * W) where X had rows. A particle
+            table gives (n, H, W) for grey images.
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=np.float32, estimator=self, input_name="Z")
+        if Z.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, but {type(self).__name__} has "
+                f"latent_dim={self.latent_dim}. Pass rows as transform returns them."
+            )
+        return self._as_fitted_form(self._decode(Z))
+
+    def reconstruct(self, X):
+        """Return ``inverse_transform(transform(X))``.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`.
+
+        Returns
+        -------
+        images : ndarray
+            As `inverse_transform` returns them.
+        """
+        return self.inverse_transform(self.transform(X))
+
+    def score_samples(self, X):
+        """Return minus the reconstruction loss; the higher, the more normal.
+
+        The loss grows with how much is drawn, so it ranks images by ink as much as by novelty:
+        prefer neighbours in the latent space (`OutlierScorer`) for finding the unusual.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+            Log-likelihood of the image given its latent vector, in nats.
+        """
+        (scores,) = self._run(X, lambda net, batch: -net(batch["image"])["nll"])
+        return scores
+
+    def score(self, X, y=None):
+        """Return the mean of `score_samples`, for model selection.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`.
+        y : ignored
+
+        Returns
+        -------
+        score : float
+            Nats per image; higher is better. Not comparable between Bernoulli and Gaussian.
+        """
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def _decode(self, Z: np.ndarray) -> np.ndarray:
+        size = self._inference_batch_size()
+
+        def batch_of(start: int):
+            part = Z[start : start + size]
+            padded = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+            return torch.from_numpy(padded).to(self._device), len(part)
+
+        starts = range(0, len(Z), size)
+        (images,) = self._collect(batch_of, starts, len(Z), lambda net, z: net.decode(z))
+        return images
+
+    def _as_fitted_form(self, images: np.ndarray) -> np.ndarray:
+        if self.input_form_ == "rows":
+            return images.reshape(len(images), -1)
+        if self.input_form_ == "grey" or (self.input_form_ == "table" and images.shape[1] == 1):
+            return images[:, 0]
+        return images
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.latent_dim
+
+    def _network(self, **net_args):
+        return AutoEncoderNet(**net_args)
+
+    def _net_arguments(self, rows) -> dict:
+        self.likelihood_ = self._choose_likelihood(rows)
+        return {
+            "image_shape": rows.image_shape,
+            "latent_dim": self.latent_dim,
+            "likelihood": self.likelihood_,
+            "n_scalars": rows.n_scalars if self.scalar_weight else 0,
+        }
+
+    def _choose_likelihood(self, rows) -> str:
+        if self.scalar_weight and not rows.n_scalars:
+            raise ValueError(
+                f"scalar_weight={self.scalar_weight} asks for decoded scalars, but X has none. "
+                "Pass a particle table or rows with more columns than image_shape, or "
+                "scalar_weight=0."
+            )
+        low, high = _images.pixel_range(rows)
+        fits = low >= 0.0 and high <= 1.0
+        if self.likelihood == "bernoulli" and not fits:
+            raise ValueError(
+                f"likelihood='bernoulli' needs pixels in [0, 1], but X has {low:.4g} to "
+                f"{high:.4g}. Scale X (uint8 is scaled for you) or pass likelihood='gaussian'."
+            )
+        if self.likelihood != "auto":
+            return self.likelihood
+        return "bernoulli" if fits else "gaussian"
+
+    def _make_loss(self):
+        return ReconstructionLoss(float(self.scalar_weight))

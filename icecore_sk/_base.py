@@ -1,0 +1,482 @@
+"""What all image estimators share: reading X, training, batched inference, plain state."""
+
+import hashlib
+import json
+import math
+import os
+from contextlib import contextmanager
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+    is_classifier,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import ShuffleSplit
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from icecore_sk import _images
+from icecore_sk._engine import (
+    Batches,
+    Checkpoint,
+    ImageNet,
+    NonFiniteLossError,
+    Split,
+    autocast,
+    autocast_dtype,
+    history_rows,
+    make_early_stopping,
+    make_schedule,
+    module_arrays,
+    prepare_images,
+    ProgressBar,
+    resolve_device,
+)
+from icecore_sk._input import ImageInputMixin
+from icecore_sk._random import draw_seed, spawn_generators
+from icecore_sk.nn.encoder import STEMS, initialise
+
+HISTORY_COLUMNS = ("epoch", "train_loss", "valid_loss")
+# Pixels in one inference batch: enough to keep two cores or a GPU busy, little enough to stay in
+# the tens of megabytes of activations.
+INFERENCE_PIXELS = 1024 * 1024
+CALIBRATION_ROWS = 2048
+
+
+class FeaturesOutMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """`transform` gives float32 columns named after the class, whatever the dtype of X."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+class BaseImageEstimator(ImageInputMixin, BaseEstimator):
+    """Base of the estimators that hold a network.
+
+    A subclass says which network and loss it wants (`_make_module`, `_make_loss`), how y is read
+    (`_read_target`) and what its outputs are called; everything else is here.
+    """
+
+    _parameter_constraints: dict = {
+        "image_shape": ["array-like", None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "encoder": [BaseEstimator, None],
+        "device": [str],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "callbacks": [list, None],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "net_params": [dict, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    _net_param_names: tuple[str, ...] = ("stem",)
+    _inputs: tuple[str, ...] = ("image",)
+
+    # ---------------------------------------------------------------- training
+
+    def _fit(self, X, y=None):
+        """Train; where that fails, leave the estimator as it was, fitted or not."""
+        before = self.__dict__.copy()
+        try:
+            net, split, previous = self._prepare(X, y)
+            try:
+                net.fit(split)
+            except NonFiniteLossError as error:
+                self._finish(net, previous)
+                before = self.__dict__.copy()
+                raise FloatingPointError(
+                    f"Training of {type(self).__name__} stopped: {error}. The estimator keeps the "
+                    f"finite weights of the end of the epoch before. {self._nonfinite_advice()}"
+                ) from error
+            self._finish(net, previous)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        self._diagnose()
+        return self
+
+    def _prepare(self, X, y) -> tuple[ImageNet, Split, pd.DataFrame | None]:
+        """Check parameters and data and build what training needs."""
+        self._validate_params()
+        device = resolve_device(self.device)
+        options = self._check_net_params()
+        rows = self._read(X, reset=True)
+        target = self._read_target(rows, y)
+        seed = draw_seed(self.random_state)
+        generators = spawn_generators(seed, 7)
+        weights, shuffling, splitting, augmenting, noise, valid_noise, calibration_noise = generators
+        train, valid = self._split(rows, target, splitting)
+        start = self._start_from(X, y, seed)
+        self._seed = seed
+
+        mean, scale = _images.image_mean_and_scale(rows)
+        self._net_args = {
+            "image_mean": mean,
+            "image_scale": scale,
+            **options,
+            **self._net_arguments(rows),
+        }
+        module = self._make_module(self._net_args, weights)
+        if start is not None:
+            self._load_start(module, start)
+
+        width = self._noise_width()
+
+        def batches(index, generator, **kwargs) -> Batches:
+            noisy = (width, generator) if width else None
+            size = min(self.batch_size, len(index))
+            return Batches(rows, index, size, device, y=target, noise=noisy, **kwargs)
+
+        augment = self._make_augmentation(rows, augmenting)
+        split = Split(batches(train, noise, shuffle=shuffling, augment=augment))
+        # A few thousand rows, spread evenly, measure a mean and a variance well enough.
+        some = train[np.linspace(0, len(train) - 1, min(CALIBRATION_ROWS, len(train))).astype(int)]
+        split.calibration = batches(some, calibration_noise, repeatable=True)
+        if valid is not None:
+            split.valid = batches(valid, valid_noise, repeatable=True)
+        net = self._make_net(module, device, len(split.train))
+        if self.checkpoint_dir is not None:
+            moving = [shuffling, noise, augmenting]
+            net.callbacks.append(("checkpoint", self._make_checkpoint(rows, target, seed, moving)))
+        return net, split, self._previous_history()
+
+    def _finish(self, net: ImageNet, previous: pd.DataFrame | None) -> None:
+        """Set the fitted attributes from a trained net."""
+        history = pd.DataFrame(history_rows(net))
+        for name in HISTORY_COLUMNS[1:]:
+            if name not in history:
+                history[name] = np.nan
+        history = self._name_columns(history)
+        if previous is not None:
+            history["epoch"] += len(previous)
+            history = pd.concat([previous, history], ignore_index=True)
+        self.net_ = net
+        self.history_ = history
+        self.loss_curve_ = history["train_loss"].tolist()
+        self.n_iter_ = len(history)
+
+    def _name_columns(self, history: pd.DataFrame) -> pd.DataFrame:
+        """Order the columns: losses first, then their parts, then lr and seconds."""
+        history = history.rename(columns={"train_seconds": "seconds"})
+        if "valid_seconds" in history:
+            history["seconds"] += history.pop("valid_seconds")
+        # The parts of the training loss carry no prefix; those of the validation loss do.
+        short = {
+            name: name.removeprefix("train_")
+            for name in history
+            if name.startswith("train_") and name not in HISTORY_COLUMNS
+        }
+        history = history.rename(columns=short)
+        last = ["lr", "seconds"]
+        middle = [name for name in history if name not in (*HISTORY_COLUMNS, *last)]
+        return history[[*HISTORY_COLUMNS, *middle, *last]] if len(history) else history
+
+    def _make_net(self, module, device: torch.device, n_batches: int) -> ImageNet:
+        callbacks = [("schedule", make_schedule(self.lr, self.max_epochs, n_batches))]
+        if self.early_stopping:
+            callbacks.append(("early_stopping", make_early_stopping(self.n_iter_no_change)))
+        # Training changes callbacks, and parameters must come out of fit as they went in.
+        callbacks += [clone(callback, safe=False) for callback in self.callbacks or []]
+        if self.verbose:
+            callbacks.append(("progress", ProgressBar(type(self).__name__)))
+        return ImageNet(
+            module,
+            inputs=self._inputs,
+            amp_dtype=autocast_dtype(self.precision, device),
+            criterion=self._make_loss(),
+            optimizer=torch.optim.AdamW,
+            optimizer__weight_decay=self.weight_decay,
+            optimizer__fused=True,
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            callbacks=callbacks,
+            device=str(device),
+            verbose=0,
+        )
+
+    def _make_module(self, net_args: dict, generator: torch.Generator | None = None):
+        """Build the network; with a generator also draw its weights."""
+        # On the meta device no weight is drawn, so torch's global generator stays where it is.
+        with torch.device("meta"):
+            module = self._network(**net_args)
+        module = module.to_empty(device="cpu").to(memory_format=torch.channels_last)
+        if generator is not None:
+            with torch.no_grad():
+                initialise(module, generator)
+        return module
+
+    def _split(self, rows, target, generator: torch.Generator):
+        """Return shuffled row numbers for training and validation (None without early stopping)."""
+        everything = np.arange(len(rows))
+        if not self.early_stopping:
+            return everything, None
+        seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+        n_valid = math.ceil(self.validation_fraction * len(rows))
+        if n_valid >= len(rows) - 1:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {len(rows)} samples leaves "
+                f"{len(rows) - n_valid} for training; at least 2 are needed. Pass more samples, a "
+                "smaller fraction, or early_stopping=False."
+            )
+        splitter = self._splitter(target, n_valid, seed)
+        train, valid = next(splitter.split(everything, target))
+        return np.sort(train), np.sort(valid)
+
+    def _splitter(self, target, n_valid: int, seed: int):
+        return ShuffleSplit(1, test_size=n_valid, random_state=seed)
+
+    def _check_net_params(self) -> dict:
+        options = dict(self.net_params or {})
+        unknown = sorted(set(options) - set(self._net_param_names))
+        if unknown:
+            raise ValueError(
+                f"net_params has unknown entries {unknown}; {type(self).__name__} knows "
+                f"{list(self._net_param_names)}."
+            )
+        if options.get("stem", "auto") not in STEMS:
+            raise ValueError(f"net_params['stem']={options['stem']!r} must be one of {STEMS}.")
+        for name in set(options) - {"stem"}:
+            if not isinstance(options[name], Integral) or options[name] < 1:
+                raise ValueError(
+                    f"net_params[{name!r}]={options[name]!r} must be a positive integer."
+                )
+        return options
+
+    def _make_checkpoint(self, rows, target, seed: int, generators) -> Checkpoint:
+        params = self.get_params(deep=False)
+        for name in ("checkpoint_dir", "verbose", "callbacks", "device"):
+            params.pop(name)
+        identity = {name: repr(value) for name, value in params.items()}
+        if isinstance(self.random_state, np.random.RandomState):
+            identity["random_state"] = f"seed {seed}"
+        identity |= {
+            "estimator": type(self).__name__,
+            "X": _digest(rows),
+            "y": "" if target is None else hashlib.blake2b(target.tobytes()).hexdigest(),
+            "torch": torch.__version__,
+        }
+        checkpoint = Checkpoint(self.checkpoint_dir, identity, generators)
+        checkpoint.check_writable()
+        return checkpoint
+
+    # ---------------------------------------------------------------- starting weights
+
+    def _previous_history(self) -> pd.DataFrame | None:
+        return self.history_ if self.warm_start and hasattr(self, "net_") else None
+
+    def _start_from(self, X, y, seed: int):
+        """Return ("all" | "encoder", weights) to start from, or None."""
+        if self.warm_start and hasattr(self, "net_"):
+            return "all", self.net_.module_.state_dict()
+        if self.encoder is None:
+            return None
+        if isinstance(self.encoder, FrozenEstimator):
+            source = self.encoder.estimator
+            check_is_fitted(source)
+            fitted = source
+        else:
+            fitted = self._fit_encoder(X, y, seed)
+        if not isinstance(fitted, BaseImageEstimator):
+            raise TypeError(
+                f"encoder holds a {type(fitted).__name__}; expected an icecore_sk network, such "
+                "as FrozenEstimator(ResNet18Classifier().fit(X, y))."
+            )
+        return "encoder", fitted.net_.module_.encoder.state_dict()
+
+    def _fit_encoder(self, X, y, seed: int):
+        """Fit `encoder` on the rows whose label is known."""
+        encoder = clone(self.encoder)
+        if not isinstance(encoder, BaseImageEstimator):
+            return encoder
+        if "random_state" in encoder.get_params() and encoder.random_state is None:
+            encoder.set_params(random_state=seed)
+        if getattr(encoder, "image_shape", True) is None and self.image_shape is not None:
+            encoder.set_params(image_shape=self.image_shape)
+        if y is None:
+            if is_classifier(encoder):
+                raise ValueError(
+                    f"encoder={encoder!r} is to be fitted first and needs labels; pass y, with "
+                    "-1, None or NaN for the rows without one."
+                )
+            return encoder.fit(X)
+        known = known_labels(y)
+        labels = np.asarray(y, dtype=object)[known]
+        if known.sum() < 2:
+            raise ValueError(
+                f"encoder={encoder!r} is to be fitted on the labelled rows, but y has "
+                f"{int(known.sum())} label(s) (-1, None and NaN mean unlabelled)."
+            )
+        subset = X.iloc[np.flatnonzero(known)] if hasattr(X, "iloc") else np.asarray(X)[known]
+        return encoder.fit(subset, np.array(labels.tolist()))
+
+    def _load_start(self, module, start) -> None:
+        kind, weights = start
+        target = module if kind == "all" else module.encoder
+        try:
+            target.load_state_dict(weights)
+        except RuntimeError as error:
+            what = "warm_start" if kind == "all" else "encoder"
+            raise ValueError(
+                f"{what} brings weights that do not fit this network of images {self.image_shape_}:"
+                f" {str(error).splitlines()[-1].strip()} Use images of the same channels and the "
+                "same net_params."
+            ) from error
+
+    # ---------------------------------------------------------------- inference
+
+    def _run(self, X, function, scalars: bool = False) -> list[np.ndarray]:
+        """Apply `function(module, batch)` to all rows and return its outputs as arrays.
+
+        Every batch has the same shape, the last one padded: convolutions pick their summation
+        order by shape, so only then are a row's outputs bit-equal whatever its company.
+        """
+        check_is_fitted(self)
+        rows = self._read(X)
+        size = self._inference_batch_size()
+
+        def batch_of(start: int) -> tuple[dict[str, torch.Tensor], int]:
+            index = np.arange(start, min(start + size, len(rows)))
+            padded = np.concatenate([index, np.full(size - len(index), index[-1])])
+            batch = {"image": prepare_images(rows.gather(padded), self._device)}
+            values = rows.gather_scalars(padded)
+            if values is not None:
+                batch["scalars"] = torch.from_numpy(values).to(self._device)
+            return batch, len(index)
+
+        return self._collect(batch_of, range(0, len(rows), size), len(rows), function)
+
+    def _collect(self, batch_of, starts, n: int, function) -> list[np.ndarray]:
+        outputs: list[np.ndarray] = []
+        with self._evaluating() as module:
+            for start in starts:
+                batch, count = batch_of(start)
+                results = function(module, batch)
+                results = results if isinstance(results, tuple) else (results,)
+                arrays = [result[:count].float().cpu().numpy() for result in results]
+                if not outputs:
+                    outputs = [np.empty((n, *array.shape[1:]), np.float32) for array in arrays]
+                for out, array in zip(outputs, arrays, strict=True):
+                    out[start : start + count] = array
+        return outputs
+
+    @contextmanager
+    def _evaluating(self):
+        module = self.net_.module_
+        module.eval()
+        with torch.inference_mode(), autocast(self.net_.amp_dtype, self._device):
+            yield module
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device(self.net_.device)
+
+    def _inference_batch_size(self) -> int:
+        pixels = math.prod(self.image_shape_[1:])
+        return int(2 ** np.clip(round(math.log2(INFERENCE_PIXELS / pixels)), 4, 8))
+
+    # ---------------------------------------------------------------- state
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        if "net_" in state:
+            net = state.pop("net_")
+            state["net_"] = {
+                "weights": module_arrays(net.module_),
+                "history": json.dumps(history_rows(net)),
+            }
+            state["history_"] = {
+                name: column.to_numpy() for name, column in state["history_"].items()
+            }
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        saved = state.pop("net_", None)
+        if saved is not None:
+            state["history_"] = pd.DataFrame(state["history_"])
+        super().__setstate__(state)
+        if saved is not None:
+            self._rebuild(saved)
+
+    def _rebuild(self, saved: dict) -> None:
+        """Make the net again from arrays, on the best device that is here."""
+        device = resolve_device(self.device, fallback=True)
+        module = self._make_module(self._net_args)
+        weights = {name: torch.from_numpy(np.array(a)) for name, a in saved["weights"].items()}
+        module.load_state_dict(weights)
+        net = self._make_net(module.to(device), device, 1)
+        net.initialize()
+        for row in json.loads(saved["history"]):
+            net.history.new_epoch()
+            for name, value in row.items():
+                net.history.record(name, value)
+        self.net_ = net
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    # ---------------------------------------------------------------- for subclasses
+
+    def _network(self, **net_args) -> torch.nn.Module:
+        raise NotImplementedError
+
+    def _net_arguments(self, rows) -> dict:
+        """Arguments of the network that are learned from the data."""
+        return {"image_shape": rows.image_shape}
+
+    def _make_loss(self) -> torch.nn.Module:
+        raise NotImplementedError
+
+    def _read_target(self, rows, y) -> np.ndarray | None:
+        return None
+
+    def _noise_width(self) -> int:
+        return 0
+
+    def _make_augmentation(self, rows, generator: torch.Generator):
+        return None
+
+    def _diagnose(self) -> None:
+        """Look at `history_` after training and warn of what went wrong."""
+
+    def _nonfinite_advice(self) -> str:
+        return f"Lower lr (now {self.lr}) or pass precision='float32'."
+
+
+def known_labels(y) -> np.ndarray:
+    """Mask of the rows with a label: not None, not NaN, not -1."""
+    y = np.asarray(y, dtype=object)
+    return ~(pd.isna(y) | (y == -1))
+
+
+def _digest(rows: _images.ImageRows) -> str:
+    """Hash all pixels and scalars, so that a checkpoint knows its data."""
+    digest = hashlib.blake2b(f"{rows.image_shape}{rows.dtype}".encode())
+    for index in _images.blocks(len(rows), rows.image_shape):
+        digest.update(rows.gather(index).tobytes())
+        if rows.scalars is not None:
+            digest.update(np.ascontiguousarray(rows.scalars[index]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,352 @@
+"""ResNet18 as a scikit-learn classifier and transformer."""
+
+from numbers import Real
+
+import numpy as np
+import torch
+from scipy.special import logsumexp, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length
+
+from icecore_sk._base import BaseImageEstimator, FeaturesOutMixin
+from icecore_sk._images import edge_grey
+from icecore_sk.nn import ClassificationLoss, ClassifierNet
+from icecore_sk.nn.augment import STRENGTHS, Augment
+
+
+class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
+    """ResNet18 [1]_ that classifies images, with their scalars where X has some.
+
+    Its next-to-last layer, which `transform` returns, places classes that were never seen in
+    training apart from the known ones; `score_samples` says how well a row resembles what was.
+
+    Parameters
+    ----------
+    image_shape : tuple of (int, int, int) or None, default=None
+        Channels, height and width of the images when X has rows of flattened images; columns
+        beyond ``C * H * W`` are scalars. None reads the shape off X.
+    max_epochs : int, default=10
+        Passes over the training rows.
+    batch_size : int, default=128
+        Rows per step, at least 2; a set with fewer rows is one batch. A last batch of one row is
+        joined to the one before.
+    lr : float, default=1e-3
+        Highest learning rate of the one-cycle schedule of AdamW.
+    weight_decay : float, default=1e-2
+        Decoupled weight decay of AdamW.
+    class_weight : {"balanced"}, dict or None, default=None
+        Factors of the classes in the loss, as in scikit-learn.
+    augmentation : dict or None, default=None
+        Random views of the training images, drawn anew in each epoch: largest "rotate" (degrees),
+        "shift" (share of the side), "scale" and "brightness" (relative change); "flip" and
+        "quarter_turns" (booleans). Empty places take the median grey level of the images' edges.
+        ``{"rotate": 12, "shift": 0.06, "scale": 0.1}`` suits digits; particles have no up or down:
+        ``{"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}``.
+    early_stopping : bool, default=False
+        Hold out `validation_fraction` of the rows, stratified by class, stop when their loss has
+        not improved for `n_iter_no_change` epochs, and keep the best epoch's weights.
+    validation_fraction : float, default=0.1
+        Share of the rows held out by `early_stopping`.
+    n_iter_no_change : int, default=5
+        Patience of `early_stopping` in epochs.
+    warm_start : bool, default=False
+        Go on from the weights of the last fit.
+    encoder : estimator or None, default=None
+        ``FrozenEstimator(fitted)`` starts from the convolutions of a fitted icecore_sk network;
+        an unfitted network is fitted first.
+    device : str, default="auto"
+        "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Number format of the convolutions; "auto" is bfloat16 where the hardware multiplies it.
+    callbacks : list of skorch callbacks or None, default=None
+        Cloned before each fit.
+    checkpoint_dir : str, path or None, default=None
+        Write a checkpoint after every epoch; the same fit started again goes on from there.
+    net_params : dict or None, default=None
+        Options of the network: "stem" (see Notes) and "scalar_width".
+    random_state : int, RandomState instance or None, default=None
+        Governs initial weights, shuffling and splits. The same integer gives bit-equal weights on
+        the same machine.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, sorted, of any type that scikit-learn accepts.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module.
+    history_ : DataFrame
+        One row per epoch: epoch, train_loss, valid_loss (NaN without early stopping), accuracy,
+        lr, seconds. Losses in nats per row.
+    loss_curve_ : list of float
+        Training loss per epoch.
+    n_iter_ : int
+        Epochs done.
+    image_shape_ : tuple of (int, int, int)
+        Channels, height and width.
+    n_features_in_ : int
+        Pixels and scalars per row; for a particle table its number of columns.
+    feature_names_in_ : ndarray of str
+        Column names, where X was a DataFrame.
+
+    Notes
+    -----
+    ``net_params={"stem": ...}`` names the network's first stage: "standard" is the published 7x7
+    convolution and pooling, "plain" a 3x3 convolution without either, "pooled" and "strided" lie
+    between. "auto" takes "plain" up to 16 pixels and "standard" above.
+
+    References
+    ----------
+    .. [1] He, Zhang, Ren and Sun (2016). Deep residual learning for image recognition. CVPR.
+    .. [2] Liu, Wang, Owens and Li (2020). Energy-based out-of-distribution detection. NeurIPS.
+
+    Examples
+    --------
+    >>> from icecore_sk import ResNet18Classifier
+    >>> from icecore_sk.datasets import load_digit_images
+    >>> X, y = load_digit_images(return_X_y=True)
+    >>> clf = ResNet18Classifier(max_epochs=1, random_state=0).fit(X[:100], y[:100])
+    >>> clf.predict(X[:3]).shape, clf.transform(X[:3]).shape
+    ((3,), (3, 512))
+    """
+
+    _parameter_constraints: dict = {
+        **BaseImageEstimator._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "augmentation": [dict, None],
+    }
+    _net_param_names = ("stem", "scalar_width")
+    _inputs = ("image", "scalars")
+
+    def __init__(
+        self,
+        *,
+        image_shape=None,
+        max_epochs=10,
+        batch_size=128,
+        lr=1e-3,
+        weight_decay=1e-2,
+        class_weight=None,
+        augmentation=None,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        warm_start=False,
+        encoder=None,
+        device="auto",
+        precision="auto",
+        callbacks=None,
+        checkpoint_dir=None,
+        net_params=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.image_shape = image_shape
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.class_weight = class_weight
+        self.augmentation = augmentation
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.encoder = encoder
+        self.device = device
+        self.precision = precision
+        self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
+        self.net_params = net_params
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y):
+        """Train on images and their labels.
+
+        Parameters
+        ----------
+        X : array of shape (n, H, W), (n, C, H, W) or (n, p), or particle table
+            Images; uint8 is divided by 255 batch by batch, floats are taken as they are.
+        y : array-like of shape (n,)
+            Labels of any type: integers with gaps, strings, booleans.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            Where a parameter, X or y is unusable; the message names it and the way out.
+        FloatingPointError
+            Where the loss became NaN or infinite; the last finite weights are kept.
+        """
+        return self._fit(X, y)
+
+    def predict(self, X):
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`, in any of the three forms.
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+        """
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Return the softmax of the logits.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, n_classes), float64
+            Columns in the order of `classes_`.
+        """
+        return softmax(self._logits(X).astype(np.float64), axis=1)
+
+    def decision_function(self, X):
+        """Return the logits.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`.
+
+        Returns
+        -------
+        logits : ndarray of shape (n, n_classes), or (n,) for two classes
+            For two classes the second logit minus the first: positive means ``classes_[1]``.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def transform(self, X):
+        """Return the next-to-last layer.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`.
+
+        Returns
+        -------
+        features : ndarray of shape (n, 512) or, with scalars, (n, 512 + scalar_width), float32
+        """
+        (features,) = self._run(X, lambda net, batch: net.embed(**batch))
+        return features
+
+    def score_samples(self, X):
+        """Return how much each row looks like something known; the higher, the more normal.
+
+        The log-sum-exp of the logits (minus the energy of Liu et al. [2]_), in nats.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+        """
+        return logsumexp(self._logits(X), axis=1)
+
+    def _logits(self, X) -> np.ndarray:
+        (logits,) = self._run(X, lambda net, batch: net(**batch)["logits"])
+        return logits
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.net_.module_.n_features
+
+    def _network(self, **net_args):
+        return ClassifierNet(**net_args)
+
+    def _net_arguments(self, rows) -> dict:
+        return {
+            "image_shape": rows.image_shape,
+            "n_classes": len(self.classes_),
+            "n_scalars": rows.n_scalars,
+        }
+
+    def _make_loss(self):
+        weight = None
+        if self._class_weights is not None:
+            weight = torch.tensor(self._class_weights, dtype=torch.float32)
+        return ClassificationLoss(weight)
+
+    def _make_augmentation(self, rows, generator):
+        if not self.augmentation:
+            return None
+        for name, value in self.augmentation.items():
+            if name not in STRENGTHS:
+                raise ValueError(
+                    f"augmentation has the unknown entry {name!r}; expected some of "
+                    f"{list(STRENGTHS)}."
+                )
+            if not isinstance(value, Real) or not 0 <= value <= STRENGTHS[name]:
+                raise ValueError(
+                    f"augmentation[{name!r}]={value!r} must be between 0 and {STRENGTHS[name]}."
+                )
+        return Augment(generator, fill=edge_grey(rows), **self.augmentation)
+
+    def _read_target(self, rows, y) -> np.ndarray:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        y = column_or_1d(y, warn=True)
+        if len(y) != len(rows):
+            check_consistent_length(rows.chunks[0] if len(rows.chunks) == 1 else range(len(rows)), y)
+        missing = np.array([value is None or value != value for value in y.tolist()])
+        if missing.any():
+            raise ValueError(
+                f"Input y contains NaN or None in {int(missing.sum())} row(s). Drop the rows "
+                "without a label; encoder= of an autoencoder takes partly labelled y."
+            )
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise ValueError("Input y contains infinity.")
+        check_classification_targets(y)
+        self.classes_, target = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes, but y holds 1 class: "
+                f"{self.classes_[0]!r}."
+            )
+        self._class_weights = None
+        if self.class_weight is not None:
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            # Mean 1 over the rows: the learning rate then means the same with weights or without.
+            self._class_weights = (weights / weights[target].mean()).tolist()
+        return target.astype(np.int64)
+
+    def _splitter(self, target, n_valid: int, seed: int):
+        counts = np.bincount(target)
+        if counts.min() < 2:
+            rare = self.classes_[counts.argmin()]
+            raise ValueError(
+                f"early_stopping=True holds out rows of every class, but class {rare!r} has only "
+                "1. Pass more rows of it, leave the class out, or early_stopping=False."
+            )
+        n_valid = max(n_valid, len(self.classes_))
+        if len(target) - n_valid < len(self.classes_):
+            raise ValueError(
+                f"early_stopping=True needs at least {2 * len(self.classes_)} samples for "
+                f"{len(self.classes_)} classes, but X has {len(target)}. Pass early_stopping=False."
+            )
+        return StratifiedShuffleSplit(1, test_size=n_valid, random_state=seed)

@@ -1,0 +1,155 @@
+"""Any clusterer as the last or a middle step of a Pipeline, able to label new rows."""
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+
+class ClusterTransformer(
+    ClusterMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Gives any clusterer `transform` and `predict`.
+
+    Density clusterers such as DBSCAN and HDBSCAN cannot label rows that they were not fitted on.
+    Here a new row takes the label of its nearest training row, noise included, so that
+    ``predict`` on the training rows returns the very labels that the clusterer gave them.
+
+    Parameters
+    ----------
+    clusterer : estimator with fit_predict
+        For example ``sklearn.cluster.HDBSCAN()``. It is cloned; the parameter stays unfitted.
+
+    Attributes
+    ----------
+    clusterer_ : estimator
+        The fitted clone.
+    labels_ : ndarray of shape (n,)
+        Cluster of each training row. Negative labels are noise: -1, and for scikit-learn's
+        HDBSCAN also -2 (infinite) and -3 (missing values).
+    n_clusters_ : int
+        Clusters found, noise not counted.
+    n_noise_ : int
+        Training rows that are noise.
+    n_features_in_ : int
+        Columns of X.
+
+    Notes
+    -----
+    A clusterer with a `predict` of its own that reproduces its training labels, such as KMeans,
+    is asked instead of the nearest neighbour. Neighbours are found with the clusterer's own
+    `metric` where it has one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.cluster import DBSCAN
+    >>> from icecore_sk import ClusterTransformer
+    >>> X = np.array([[0.0], [0.1], [0.2], [9.0], [9.1], [9.2]])
+    >>> model = ClusterTransformer(DBSCAN(eps=0.5, min_samples=2)).fit(X)
+    >>> model.predict([[0.3], [8.8]])
+    array([0, 1])
+    """
+
+    _parameter_constraints: dict = {"clusterer": [HasMethods(["fit_predict"])]}
+
+    def __init__(self, clusterer):
+        self.clusterer = clusterer
+
+    def fit(self, X, y=None):
+        """Cluster the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self : object
+        """
+        self._validate_params()
+        metric = getattr(self.clusterer, "metric", "euclidean")
+        if metric == "precomputed":
+            raise ValueError(
+                f"clusterer={self.clusterer!r} has metric='precomputed'; new rows cannot be "
+                "placed by distances among the old. Pass features and a named metric."
+            )
+        X = validate_data(self, X, ensure_min_samples=2)
+        self.clusterer_ = clone(self.clusterer)
+        self.labels_ = np.asarray(self.clusterer_.fit_predict(X))
+        self.n_clusters_ = len(set(self.labels_[self.labels_ >= 0].tolist()))
+        self.n_noise_ = int((self.labels_ < 0).sum())
+        self._neighbours = None
+        if not self._predicts_itself(X):
+            self._neighbours = KNeighborsClassifier(
+                1, metric=metric, metric_params=getattr(self.clusterer, "metric_params", None)
+            ).fit(X, self.labels_)
+        return self
+
+    def _predicts_itself(self, X) -> bool:
+        if not hasattr(self.clusterer_, "predict"):
+            return False
+        return np.array_equal(self.clusterer_.predict(X), self.labels_)
+
+    def fit_predict(self, X, y=None):
+        """Cluster the rows of X and return their labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        y : ignored
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+        """
+        return self.fit(X).labels_
+
+    def predict(self, X):
+        """Return the cluster of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+            Negative for noise.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        model = self.clusterer_ if self._neighbours is None else self._neighbours
+        return model.predict(X)
+
+    def transform(self, X):
+        """Return the cluster of each row as one column.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n, 1)
+        """
+        return self.predict(X).reshape(-1, 1)
+
+    @property
+    def _n_features_out(self) -> int:
+        return 1
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = False
+        tags.non_deterministic = get_tags(self.clusterer).non_deterministic
+        return tags

@@ -1,0 +1,99 @@
+"""Batches gathered by index in the data's own dtype and cast on the device."""
+
+import numpy as np
+import torch
+
+
+TORCH_DTYPES = tuple(map(np.dtype, ("uint8", "float32", "float64", "float16")))
+
+
+def prepare_images(images: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Move images (n, C, H, W) to `device` as float32, channels last; uint8 is divided by 255."""
+    if images.dtype not in TORCH_DTYPES or not images.dtype.isnative:
+        images = images.astype(np.float32)
+    tensor = torch.from_numpy(images).to(device, non_blocking=True)
+    scaled = tensor.to(torch.float32)
+    if images.dtype == np.uint8:
+        scaled = scaled.div_(255.0)
+    return scaled.contiguous(memory_format=torch.channels_last)
+
+
+class Batches:
+    """Iterate over rows of an image set as dictionaries of tensors on the device.
+
+    Parameters
+    ----------
+    rows : object with gather(index) and gather_scalars(index)
+        The data; it is never copied whole.
+    index : ndarray of int
+        The rows that belong to this set.
+    batch_size : int
+        Rows per batch. A last batch of one is folded into the one before, because batch norm
+        cannot be trained on one row; no row is ever dropped.
+    device : torch.device
+    y : ndarray or None
+        Targets by row of `rows` (not of `index`).
+    shuffle : torch.Generator or None
+        Draws a new order in each pass; None keeps the order.
+    noise : tuple of (int, torch.Generator) or None
+        Columns of standard normal noise for each row, and the generator that draws them.
+    augment : callable or None
+        Maps a batch of images to a batch of the same shape.
+    repeatable : bool
+        Start the noise anew in each pass, so that two passes see the same.
+    """
+
+    def __init__(
+        self,
+        rows,
+        index: np.ndarray,
+        batch_size: int,
+        device: torch.device,
+        y: np.ndarray | None = None,
+        shuffle: torch.Generator | None = None,
+        noise: tuple[int, torch.Generator] | None = None,
+        augment=None,
+        repeatable: bool = False,
+    ):
+        self.rows, self.index, self.y, self.device = rows, index, y, device
+        self.batch_size, self.shuffle, self.noise = batch_size, shuffle, noise
+        self.augment, self.repeatable = augment, repeatable
+        self.noise_start = noise[1].get_state() if noise is not None else None
+
+    def bounds(self) -> list[int]:
+        n = len(self.index)
+        bounds = [*range(0, n, self.batch_size), n]
+        if len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
+            del bounds[-2]
+        return bounds
+
+    def __len__(self) -> int:
+        return len(self.bounds()) - 1
+
+    def __iter__(self):
+        order = self.index
+        if self.shuffle is not None:
+            order = order[torch.randperm(len(order), generator=self.shuffle).numpy()]
+        if self.repeatable and self.noise is not None:
+            self.noise[1].set_state(self.noise_start)
+        bounds = self.bounds()
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+            yield self.batch(order[start:stop])
+
+    def batch(self, index: np.ndarray) -> tuple[dict[str, torch.Tensor], None]:
+        """Return the rows at `index` in skorch's form (X, y); the target travels in X."""
+        image = prepare_images(self.rows.gather(index), self.device)
+        if self.augment is not None:
+            image = self.augment(image)
+        batch = {"image": image}
+        scalars = self.rows.gather_scalars(index)
+        if scalars is not None:
+            batch["scalars"] = torch.from_numpy(scalars).to(self.device)
+        if self.y is not None:
+            batch["y"] = torch.from_numpy(self.y[index]).to(self.device)
+        if self.noise is not None:
+            columns, generator = self.noise
+            # Drawn on the CPU so that every device sees the same noise.
+            noise = torch.randn(len(index), columns, generator=generator)
+            batch["noise"] = noise.to(self.device, non_blocking=True)
+        return batch, None

@@ -1,0 +1,149 @@
+"""Atomic checkpoints after every epoch, and an exact way back into a fit that was stopped."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from icecore_sk._engine.net import Callback, EarlyStopping, LRScheduler
+
+FILE_NAME = "checkpoint.pt"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that belongs to another fit, or that cannot be read or written."""
+
+
+class Checkpoint(Callback):
+    """Write everything a fit needs to go on, and put it back.
+
+    Parameters
+    ----------
+    folder : str or path
+        Where `checkpoint.pt` lives; made if it is missing.
+    identity : dict of str to str
+        What the fit depends on: parameters, data, versions. A checkpoint with another identity is
+        refused with the names of the entries that differ.
+    generators : list of torch.Generator
+        Their states are part of the checkpoint.
+    """
+
+    def __init__(self, folder, identity: dict[str, str], generators: list[torch.Generator]):
+        self.folder = Path(folder)
+        self.identity = identity
+        self.generators = generators
+
+    @property
+    def path(self) -> Path:
+        return self.folder / FILE_NAME
+
+    def check_writable(self) -> None:
+        """Find out before training, not after the first epoch."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".{FILE_NAME}.probe"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise CheckpointError(
+                f"checkpoint_dir={str(self.folder)!r} cannot be written ({error.strerror}). "
+                "Pass a folder that can, or checkpoint_dir=None."
+            ) from error
+
+    def on_epoch_end(self, net, **kwargs):
+        state = {
+            "identity": json.dumps(self.identity, sort_keys=True),
+            "module": net.module_.state_dict(),
+            "criterion": net.criterion_.state_dict(),
+            "optimizer": net.optimizer_.state_dict(),
+            "generators": [generator.get_state() for generator in self.generators],
+            "history": [dict(row, batches=[]) for row in net.history],
+            "callbacks": [callback_state(callback) for _, callback in net.callbacks_],
+        }
+        part = self.path.with_suffix(".part")
+        try:
+            with open(part, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self.path)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise CheckpointError(
+                f"The checkpoint {str(self.path)!r} could not be written ({error.strerror}) "
+                f"after epoch {len(net.history)}; the one before is untouched. Make room and fit "
+                "again: training goes on from there."
+            ) from error
+
+    def restore(self, net) -> int:
+        """Put `net` where the checkpoint left it; return the number of epochs done, 0 if none."""
+        if not self.path.exists():
+            return 0
+        try:
+            # weights_only: a checkpoint can hold tensors and plain values, never code.
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            theirs = json.loads(state["identity"])
+        except Exception as error:
+            raise CheckpointError(
+                f"The checkpoint {str(self.path)!r} cannot be read ({type(error).__name__}). "
+                "Delete it to start anew."
+            ) from error
+        names = sorted(theirs.keys() | self.identity.keys())
+        differ = [name for name in names if theirs.get(name) != self.identity.get(name)]
+        if differ:
+            raise CheckpointError(
+                f"The checkpoint {str(self.path)!r} was written by a fit that differs in "
+                f"{', '.join(differ)}. Use another checkpoint_dir, or delete it to start anew."
+            )
+        net.module_.load_state_dict(state["module"])
+        net.criterion_.load_state_dict(state["criterion"])
+        net.optimizer_.load_state_dict(state["optimizer"])
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(saved)
+        for row in state["history"]:
+            net.history.new_epoch()
+            for name, value in row.items():
+                if name != "batches":
+                    net.history.record(name, value)
+        for (_, callback), saved in zip(net.callbacks_, state["callbacks"], strict=True):
+            set_callback_state(callback, saved)
+        return len(state["history"])
+
+
+def callback_state(callback) -> dict:
+    """Return what a callback of the engine must remember; user callbacks keep nothing."""
+    if isinstance(callback, EarlyStopping):
+        names = ("misses_", "dynamic_threshold_", "best_epoch_", "best_model_weights_")
+        return {name: plain(getattr(callback, name, None)) for name in names}
+    if isinstance(callback, LRScheduler):
+        schedule = callback.lr_scheduler_.state_dict()
+        keep = {k: v for k, v in schedule.items() if isinstance(v, int | float | bool | list)}
+        return {"schedule": keep, "batch_idx_": callback.batch_idx_}
+    return {}
+
+
+def set_callback_state(callback, saved: dict) -> None:
+    saved = dict(saved)
+    schedule = saved.pop("schedule", None)
+    if schedule is not None:
+        callback.lr_scheduler_.load_state_dict(schedule)
+    for name, value in saved.items():
+        setattr(callback, name, value)
+
+
+def plain(value):
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system lets a folder be synced."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,132 @@
+"""Reading and checking X in its three forms, for everything that takes images."""
+
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_array
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
+
+from icecore_sk import _images
+
+
+class ImageInputMixin:
+    """Gives an estimator with the parameter `image_shape` the method `_read`.
+
+    Fitted attributes: `image_shape_`, `n_features_in_`, `feature_names_in_` (tables and
+    DataFrames), and the private `n_scalars_` and `input_form_` in which X came.
+    """
+
+    _min_samples = 2  # in fit; batch norm and every spread need two
+
+    image_shape: tuple[int, int, int] | None
+    image_shape_: tuple[int, int, int]
+
+    def _read(self, X, reset: bool = False) -> _images.ImageRows:
+        """Read X in one of its forms; `reset` learns its shape, else it must fit the learned."""
+        shape = self._expected_shape(reset)
+        if _images.image_columns(X):
+            rows = self._read_table(X, reset)
+            if shape is not None and rows.image_shape != shape:
+                raise ValueError(
+                    f"The images in X have shape {rows.image_shape}, but {self._who(reset)} "
+                    f"{shape}. Resize them when they are loaded."
+                )
+        else:
+            rows = self._read_array(X, reset, shape)
+        at_least = self._min_samples if reset else 1
+        if len(rows) < at_least:
+            raise ValueError(
+                f"Found array with {len(rows)} sample(s) (shape={X.shape}) while a minimum of "
+                f"{at_least} is required by {type(self).__name__}."
+            )
+        if reset:
+            self.image_shape_ = rows.image_shape
+            self.n_scalars_ = rows.n_scalars
+            self.input_form_ = rows.form
+        elif rows.n_scalars != self.n_scalars_:
+            raise ValueError(
+                f"X has {rows.n_scalars} scalar(s) beside the images, but {type(self).__name__} "
+                f"was fitted with {self.n_scalars_}. Pass the same columns as in fit."
+            )
+        return rows
+
+    def _expected_shape(self, reset: bool):
+        if not reset:
+            return self.image_shape_
+        return None if self.image_shape is None else _images.check_image_shape(self.image_shape)
+
+    def _who(self, reset: bool) -> str:
+        return "image_shape is" if reset else f"{type(self).__name__} was fitted with images of"
+
+    def _read_table(self, X: pd.DataFrame, reset: bool) -> _images.ImageRows:
+        if reset or self.input_form_ == "table":
+            _check_feature_names(self, X, reset=reset)
+            _check_n_features(self, X, reset=reset)
+        return _images.read_table(X)
+
+    def _read_array(self, X, reset: bool, shape) -> _images.ImageRows:
+        X = self._as_regular(X)
+        if getattr(X, "ndim", 2) in (3, 4):
+            # A table or DataFrame cannot get here: both are two-dimensional.
+            X = check_array(
+                X, dtype="numeric", allow_nd=True, ensure_min_samples=0, estimator=self
+            )
+            if 0 in X.shape[1:]:
+                raise ValueError(f"X of shape {X.shape} has images without pixels.")
+            rows = _images.read_images(X, shape)
+            if reset:
+                self.n_features_in_ = math.prod(rows.image_shape)
+                if hasattr(self, "feature_names_in_"):
+                    del self.feature_names_in_
+            return rows
+        self._hint_one_image(X, reset, shape)
+        if reset or self.input_form_ != "table":
+            X = validate_data(
+                self, X, reset=reset, dtype="numeric", ensure_min_samples=self._min_samples if reset else 1
+            )
+        else:
+            X = check_array(X, dtype="numeric", estimator=self)
+        if reset and shape is None:
+            message = _images.warn_if_flattened(X.shape[1])
+            if message:
+                warnings.warn(message, UserWarning, stacklevel=4)
+        return _images.read_rows(X, shape)
+
+    def _as_regular(self, X):
+        """Turn sequences into arrays and refuse object arrays of images of several sizes."""
+        if hasattr(X, "__array__") and not isinstance(X, np.ndarray | pd.DataFrame | pd.Series):
+            X = np.asarray(X)  # tensors, memory views of other libraries
+        if isinstance(X, list | tuple):
+            shapes = {np.shape(x) for x in X[:1000] if isinstance(x, np.ndarray)}
+            if len(shapes) > 1:
+                raise ValueError(self._ragged_message(shapes))
+            X = np.asarray(X)
+        if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+            shapes = {np.shape(x) for x in X[:1000]}
+            if shapes and min(map(len, shapes)) >= 2:
+                if len(shapes) > 1:
+                    raise ValueError(self._ragged_message(shapes))
+                raise ValueError(
+                    f"X is an object array of {len(X)} images; expected one numeric array. "
+                    "Pass np.stack(X)."
+                )
+        return X
+
+    @staticmethod
+    def _ragged_message(shapes) -> str:
+        some = ", ".join(str(shape) for shape in sorted(shapes, key=str)[:3])
+        return (
+            f"X holds images of different shapes ({some}, ...); expected one shape. "
+            "Resize or pad them first."
+        )
+
+    def _hint_one_image(self, X, reset: bool, shape) -> None:
+        if reset or shape is None or getattr(X, "shape", None) != shape[1:]:
+            return
+        if X.shape[1] != math.prod(shape) + self.n_scalars_:
+            raise ValueError(
+                f"X of shape {X.shape} is one image; {type(self).__name__} expects a set of "
+                "images. Pass X[None]."
+            )

@@ -1,0 +1,37 @@
+"""From one `random_state` to every generator a fit needs, without touching the global ones."""
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+
+def draw_seed(random_state) -> int:
+    """Draw one seed in [0, 2**31) from `random_state`.
+
+    None draws from the operating system's entropy instead of numpy's global generator, which
+    would otherwise be moved on by a fit.
+    """
+    if random_state is None:
+        random_state = np.random.RandomState()
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def spawn_generators(seed: int, n: int) -> list[torch.Generator]:
+    """Return `n` independent CPU generators, each for one purpose.
+
+    One generator per purpose keeps, say, the initial weights the same when only the number of
+    shuffles changes.
+    """
+    children = np.random.SeedSequence(seed).generate_state(n, dtype=np.uint64)
+    return [torch.Generator().manual_seed(int(child >> 1)) for child in children]
+
+
+def standard_normal(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Return antithetic standard normal rows: the second half mirrors the first.
+
+    Mirrored rows cancel every odd term of the integrand, so a few of them estimate an
+    expectation under a Gaussian well.
+    """
+    (generator,) = spawn_generators(seed, 1)
+    half = torch.randn((shape[0] + 1) // 2, *shape[1:], generator=generator)
+    return torch.cat([half, -half])[: shape[0]]

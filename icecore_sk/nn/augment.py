@@ -1,0 +1,90 @@
+"""Random views of a batch of images, drawn per image and made on the device."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Name of each entry of the parameter `augmentation` with its largest allowed strength.
+STRENGTHS = {
+    "rotate": 180.0,
+    "shift": 0.5,
+    "scale": 0.9,
+    "brightness": 1.0,
+    "flip": 1,
+    "quarter_turns": 1,
+}
+
+
+class Augment:
+    """Draw another view of every image: one affine map each, resampled once.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        On the CPU, so that every device draws the same.
+    fill : float
+        Grey level outside the image, on the scale of the batch.
+    rotate : float
+        Largest angle in degrees.
+    shift : float
+        Largest shift as a share of the side.
+    scale : float
+        Largest relative change of size.
+    brightness : float
+        Largest relative change of brightness.
+    flip, quarter_turns : bool
+        Mirror with probability 1/2; turn by 0, 90, 180 or 270 degrees (square images; 0 or 180
+        otherwise).
+    """
+
+    def __init__(
+        self,
+        generator: torch.Generator,
+        fill: float = 0.0,
+        rotate: float = 0.0,
+        shift: float = 0.0,
+        scale: float = 0.0,
+        brightness: float = 0.0,
+        flip: bool = False,
+        quarter_turns: bool = False,
+    ):
+        self.generator, self.fill = generator, fill
+        self.rotate, self.shift, self.scale = rotate, shift, scale
+        self.brightness, self.flip, self.quarter_turns = brightness, flip, quarter_turns
+
+    def __call__(self, image: Tensor) -> Tensor:
+        n, _, height, width = image.shape
+        angle = self._symmetric(n) * math.radians(self.rotate)
+        size = 1.0 + self._symmetric(n) * self.scale
+        shift_x, shift_y = self._symmetric(n) * self.shift, self._symmetric(n) * self.shift
+        mirror = torch.ones(n)
+        if self.flip:
+            mirror -= 2.0 * self._integers(n, 2)
+        if self.quarter_turns:
+            steps = self._integers(n, 4) if height == width else 2 * self._integers(n, 2)
+            angle = angle + steps * (math.pi / 2)
+        cos, sin = angle.cos() / size, angle.sin() / size
+        # affine_grid measures both axes in half sides: a turn of a non-square image needs both.
+        aspect = height / width
+        rows = torch.stack(
+            [
+                torch.stack([mirror * cos, -mirror * sin * aspect, 2 * shift_x], 1),
+                torch.stack([sin / aspect, cos, 2 * shift_y], 1),
+            ],
+            1,
+        ).to(image.device)  # (n, 2, 3)
+        grid = F.affine_grid(rows, list(image.shape), align_corners=False)
+        # grid_sample pads with zeros only; moving the fill to zero makes that the fill.
+        moved = F.grid_sample(image - self.fill, grid, align_corners=False) + self.fill
+        if self.brightness:
+            factor = 1.0 + self._symmetric(n) * self.brightness
+            moved = moved * factor.to(image.device)[:, None, None, None]
+        return moved.contiguous(memory_format=torch.channels_last)
+
+    def _symmetric(self, n: int) -> Tensor:
+        return 2.0 * torch.rand(n, generator=self.generator) - 1.0
+
+    def _integers(self, n: int, high: int) -> Tensor:
+        return torch.randint(high, (n,), generator=self.generator).float()

@@ -1,0 +1,92 @@
+"""The autoencoder network; the variational ones add a posterior to it."""
+
+import torch
+from torch import Tensor, nn
+
+from icecore_sk.nn.decoder import Decoder
+from icecore_sk.nn.encoder import ResNet18Encoder
+from icecore_sk.nn.losses import Likelihood
+
+
+def full_precision(module: nn.Module, x: Tensor) -> Tensor:
+    """Apply a small module in float32 also where autocast is on.
+
+    Heads cost nothing beside the convolutions, and eight bits of mantissa are too few for a
+    latent position or a logit.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return module(x.float())
+
+
+class AutoEncoderNet(nn.Module):
+    """ResNet18 to a latent vector and back to the image.
+
+    Parameters
+    ----------
+    image_shape : tuple of (int, int, int)
+        Channels, height and width.
+    latent_dim : int
+        Length of the latent vector.
+    likelihood : {"bernoulli", "gaussian"}
+        See `icecore_sk.nn.Likelihood`.
+    n_scalars : int, default=0
+        Scalars to decode beside the image.
+    image_mean, image_scale : float
+        Mean and standard deviation of all training pixels. One scale for all pixels: a scale per
+        pixel would blow up at border pixels that are constant in training.
+    stem : str, default="auto"
+        See `icecore_sk.nn.ResNet18Encoder`.
+    decoder_width : int, default=32
+        See `icecore_sk.nn.Decoder`.
+    """
+
+    n_encoder_outputs = 1  # vectors of length latent_dim that `head` returns
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        likelihood: str = "bernoulli",
+        n_scalars: int = 0,
+        image_mean: float = 0.0,
+        image_scale: float = 1.0,
+        stem: str = "auto",
+        decoder_width: int = 32,
+    ):
+        super().__init__()
+        channels, *size = image_shape
+        self.latent_dim = latent_dim
+        self.image_mean, self.image_scale = image_mean, image_scale
+        self.encoder = ResNet18Encoder(channels, (size[0], size[1]), stem=stem)
+        self.head = nn.Linear(self.encoder.n_features, self.n_encoder_outputs * latent_dim)
+        self.decoder = Decoder(latent_dim, channels, (size[0], size[1]), width=decoder_width)
+        self.likelihood = Likelihood(likelihood, image_scale)
+        if n_scalars:
+            self.scalar_head = nn.Linear(latent_dim, n_scalars)
+
+    def features(self, image: Tensor) -> Tensor:
+        return self.encoder((image - self.image_mean) / self.image_scale).float()  # (n, 512)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the latent vector, shape (n, latent_dim)."""
+        return full_precision(self.head, self.features(image))
+
+    def decode_output(self, z: Tensor) -> Tensor:
+        output = self.decoder(z).float()
+        if self.likelihood.name == "gaussian":
+            output = self.image_mean + self.image_scale * output
+        return output
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the expected image, shape (n, C, H, W), on the scale of the input."""
+        return self.likelihood.mean(self.decode_output(z))
+
+    def decoded(self, z: Tensor, image: Tensor) -> dict[str, Tensor]:
+        outputs = {"nll": self.likelihood.nll(self.decode_output(z), image)}
+        if hasattr(self, "scalar_head"):
+            outputs["scalars"] = full_precision(self.scalar_head, z)
+        return outputs
+
+    def forward(self, image: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:
+        z = self.encode(image)
+        return {"z": z, **self.decoded(z, image)}

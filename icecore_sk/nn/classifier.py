@@ -1,0 +1,71 @@
+"""The classifier network: ResNet18, scalars joined late, one linear layer."""
+
+import torch
+from torch import Tensor, nn
+
+from icecore_sk.nn.autoencoder import full_precision
+from icecore_sk.nn.encoder import ResNet18Encoder
+
+
+class ClassifierNet(nn.Module):
+    """ResNet18 and, where there are scalars, a small branch for them before the last layer.
+
+    Parameters
+    ----------
+    image_shape : tuple of (int, int, int)
+        Channels, height and width.
+    n_classes : int
+        Number of logits.
+    n_scalars : int, default=0
+        Scalars per image.
+    image_mean, image_scale : float
+        Mean and standard deviation of all training pixels.
+    stem : str, default="auto"
+        See `icecore_sk.nn.ResNet18Encoder`.
+    scalar_width : int, default=64
+        Length of the scalars' branch.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        n_classes: int,
+        n_scalars: int = 0,
+        image_mean: float = 0.0,
+        image_scale: float = 1.0,
+        stem: str = "auto",
+        scalar_width: int = 64,
+    ):
+        super().__init__()
+        channels, height, width = image_shape
+        self.image_mean, self.image_scale = image_mean, image_scale
+        self.encoder = ResNet18Encoder(channels, (height, width), stem=stem)
+        n_features = self.encoder.n_features
+        if n_scalars:
+            # Batch norm first: scalars come in pixels, degrees and square micrometres alike.
+            self.scalar_branch = nn.Sequential(
+                nn.BatchNorm1d(n_scalars), nn.Linear(n_scalars, scalar_width), nn.ReLU()
+            )
+            n_features += scalar_width
+        self.n_features = n_features
+        self.head = nn.Linear(n_features, n_classes)
+
+    def reset_special_parameters(self, generator: torch.Generator) -> None:
+        """Start undecided: with a last layer of zeros every class is equally probable.
+
+        A random one would prefer some class for no reason, and a class whose weight in the loss
+        is close to zero would keep that preference.
+        """
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def embed(self, image: Tensor, scalars: Tensor | None = None) -> Tensor:
+        """Return the next-to-last layer, shape (n, n_features)."""
+        h = self.encoder((image - self.image_mean) / self.image_scale).float()
+        if hasattr(self, "scalar_branch"):
+            h = torch.cat([h, full_precision(self.scalar_branch, scalars)], dim=1)
+        return h
+
+    def forward(self, image: Tensor, scalars: Tensor | None = None) -> dict[str, Tensor]:
+        h = self.embed(image, scalars)
+        return {"features": h, "logits": full_precision(self.head, h)}

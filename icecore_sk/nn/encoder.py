@@ -1,0 +1,110 @@
+"""Image encoder: torchvision's ResNet18 with a first stage that suits the image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+N_FEATURES = 512
+STEMS = ("auto", "standard", "pooled", "strided", "plain")
+
+
+def choose_stem(height: int, width: int) -> str:
+    """Name the first stage that leaves ResNet18's four stages something to look at.
+
+    The published stem shrinks by four before the first stage. Measured on MNIST (28 pixels) it
+    loses nothing against a 3x3 kernel and costs a quarter of going without pooling; on images up
+    to 16 pixels it would leave a map of 4x4 and less.
+    """
+    return "plain" if max(height, width) <= 16 else "standard"
+
+
+class _SmallMapConv2d(nn.Conv2d):
+    """A convolution that skips the taps which only ever see padding.
+
+    On a 1x1 map a 3x3 kernel with padding 1 multiplies eight of its nine taps by zero. Late
+    ResNet18 stages meet such maps on images up to 32 pixels and hold most of its weights, so the
+    centre tap alone, as a matrix product, trains 1.6 times faster at 28 pixels.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.shape[-2:] == (1, 1) and self.kernel_size == (3, 3) and self.padding == (1, 1):
+            return F.linear(input.flatten(1), self.weight[:, :, 1, 1])[:, :, None, None]
+        return super().forward(input)
+
+
+class ResNet18Encoder(nn.Module):
+    """ResNet18 without its last layer.
+
+    Parameters
+    ----------
+    in_channels : int
+        Number of image channels.
+    image_size : tuple of (int, int)
+        Height and width in pixels; only used to choose the stem.
+    stem : {"auto", "standard", "pooled", "strided", "plain"}
+        First stage: "standard" is a 7x7 convolution of stride 2 and max pooling (the published
+        network), "pooled" a 3x3 one of stride 2 and max pooling, "strided" the same without
+        pooling, "plain" a 3x3 convolution alone. "auto" chooses by size.
+
+    References
+    ----------
+    .. [1] He, Zhang, Ren and Sun (2016). Deep residual learning for image recognition. CVPR.
+
+    Examples
+    --------
+    >>> import torch
+    >>> encoder = ResNet18Encoder(1, (28, 28)).eval()
+    >>> encoder(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 512])
+    """
+
+    n_features = N_FEATURES
+
+    def __init__(self, in_channels: int, image_size: tuple[int, int], stem: str = "auto"):
+        super().__init__()
+        self.stem = choose_stem(*image_size) if stem == "auto" else stem
+        body = resnet18(weights=None)
+        for module in body.modules():
+            # Same parameters, another forward: torchvision offers no hook for the convolution.
+            if type(module) is nn.Conv2d:
+                module.__class__ = _SmallMapConv2d
+        if self.stem == "standard":
+            body.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        else:
+            stride = 1 if self.stem == "plain" else 2
+            body.conv1 = nn.Conv2d(in_channels, 64, 3, stride=stride, padding=1, bias=False)
+        if self.stem in ("plain", "strided"):
+            body.maxpool = nn.Identity()
+        body.fc = nn.Identity()
+        self.body = body
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.body(image)  # (n, 512)
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw every weight from `generator`, in the order in which the modules were registered.
+
+    Kaiming-normal convolutions and LeCun-uniform linear layers, batch norms at identity: the
+    schemes of torchvision and torch, but without their global generator.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(
+                child.weight, mode="fan_out", nonlinearity="relu", generator=generator
+            )
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.Linear):
+            bound = child.in_features**-0.5
+            nn.init.uniform_(child.weight, -bound, bound, generator=generator)
+            if child.bias is not None:
+                nn.init.uniform_(child.bias, -bound, bound, generator=generator)
+        elif isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+            child.reset_parameters()
+    for child in module.modules():
+        # Modules that want another start (an output layer at zero, a flow near the identity).
+        special = getattr(child, "reset_special_parameters", None)
+        if special is not None:
+            special(generator)

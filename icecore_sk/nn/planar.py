@@ -1,0 +1,87 @@
+"""Planar flows whose parameters depend on the image, always invertible."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+# softplus(x + SHIFT) - 1 vanishes at x = 0.
+SHIFT = math.log(math.e - 1.0)
+
+
+def constrained_u(u: Tensor, w: Tensor) -> Tensor:
+    """Move `u` along `w` so that ``w . u > -1``, which makes a tanh planar flow invertible.
+
+    Appendix A.1 of Rezende and Mohamed (2015) replaces ``w . u`` by ``softplus(w . u) - 1``. Here
+    the softplus is shifted so that 0 stays 0: unshifted, ``w . u = 0`` becomes -0.31 however
+    small `w` is, so `u` grows without bound as `w` shrinks and no chain can start near the
+    identity.
+    """
+    wu = (w * u).sum(-1, keepdim=True)
+    target = F.softplus(wu + SHIFT) - 1.0
+    norm2 = (w * w).sum(-1, keepdim=True)
+    return u + (target - wu) * w / norm2.clamp_min(torch.finfo(w.dtype).tiny ** 0.5)
+
+
+class PlanarFlow(nn.Module):
+    """A chain of amortised planar flows, ``f(z) = z + u tanh(w . z + b)``.
+
+    `u`, `w` and `b` of each flow are linear functions of the encoder's features, so every image
+    has a posterior shape of its own. They start near zero: the chain starts near the identity.
+
+    Parameters
+    ----------
+    n_flows : int
+        Length of the chain; 0 is the identity and has no parameters.
+    latent_dim : int
+        Dimension of z.
+    n_features : int
+        Length of the feature vector that determines the flow.
+
+    References
+    ----------
+    .. [1] Rezende and Mohamed (2015). Variational inference with normalizing flows. ICML.
+
+    Examples
+    --------
+    >>> import torch
+    >>> flow = PlanarFlow(4, 2, 8)
+    >>> z, ladj = flow.call_and_ladj(torch.zeros(3, 2), torch.zeros(3, 8))
+    >>> z.shape, ladj.shape
+    (torch.Size([3, 2]), torch.Size([3]))
+    """
+
+    def __init__(self, n_flows: int, latent_dim: int, n_features: int):
+        super().__init__()
+        self.n_flows, self.latent_dim = n_flows, latent_dim
+        if n_flows:
+            self.head = nn.Linear(n_features, n_flows * (2 * latent_dim + 1))
+
+    def reset_special_parameters(self, generator: torch.Generator) -> None:
+        if self.n_flows:
+            nn.init.normal_(self.head.weight, std=1e-3, generator=generator)
+            # A small w is needed from the start: at w = u = 0 both have zero gradient.
+            nn.init.normal_(self.head.bias, std=1e-1, generator=generator)
+
+    def parameters_of(self, features: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return u (already constrained), w and b of each flow for each row of `features`."""
+        if not self.n_flows:
+            return []
+        d = self.latent_dim
+        rows = self.head(features).unflatten(-1, (self.n_flows, 2 * d + 1))
+        return [
+            (constrained_u(row[..., :d], row[..., d : 2 * d]), row[..., d : 2 * d], row[..., -1:])
+            for row in rows.unbind(-2)
+        ]
+
+    def call_and_ladj(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the transformed z and log|det df/dz|, shapes (n, d) and (n,)."""
+        ladj = z.new_zeros(z.shape[:-1])
+        for u, w, b in self.parameters_of(features):
+            t = torch.tanh((w * z).sum(-1, keepdim=True) + b)
+            # det = 1 + (1 - tanh^2) w.u > 0 by the constraint; log1p keeps its small values.
+            ladj = ladj + torch.log1p((1 - t**2).squeeze(-1) * (w * u).sum(-1))
+            z = z + u * t
+        return z, ladj

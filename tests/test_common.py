@@ -1,0 +1,46 @@
+"""scikit-learn's own checks on every public estimator, none excepted."""
+
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import icecore_sk
+from icecore_sk import (
+    VAE,
+    AutoEncoder,
+    ClusterTransformer,
+    FlowVAE,
+    ImageMinMaxScaler,
+    OutlierScorer,
+    ResNet18Classifier,
+)
+
+# Few epochs, because each of some fifty checks fits at least once; otherwise as users get them.
+ESTIMATORS = [
+    ResNet18Classifier(max_epochs=5),
+    AutoEncoder(latent_dim=2, max_epochs=2),
+    VAE(latent_dim=2, max_epochs=2),
+    FlowVAE(latent_dim=2, max_epochs=2),
+    ImageMinMaxScaler(),
+    ClusterTransformer(KMeans(3, random_state=0)),
+    ClusterTransformer(DBSCAN()),
+    ClusterTransformer(HDBSCAN(copy=True)),
+    OutlierScorer(),
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(ESTIMATORS)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def test_every_public_estimator_is_checked():
+    public = {
+        name
+        for name in icecore_sk.__all__
+        if isinstance(getattr(icecore_sk, name), type)
+        and issubclass(getattr(icecore_sk, name), BaseEstimator)
+    }
+    assert public == {type(estimator).__name__ for estimator in ESTIMATORS}

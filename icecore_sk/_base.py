@@ -20,7 +20,7 @@ from sklearn.base import (
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from icecore_sk import _images
 from icecore_sk._engine import (
@@ -28,6 +28,7 @@ from icecore_sk._engine import (
     Checkpoint,
     ImageNet,
     NonFiniteLossError,
+    ProgressBar,
     Split,
     autocast,
     autocast_dtype,
@@ -36,7 +37,6 @@ from icecore_sk._engine import (
     make_schedule,
     module_arrays,
     prepare_images,
-    ProgressBar,
     resolve_device,
 )
 from icecore_sk._input import ImageInputMixin
@@ -121,7 +121,9 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         target = self._read_target(rows, y)
         seed = draw_seed(self.random_state)
         generators = spawn_generators(seed, 7)
-        weights, shuffling, splitting, augmenting, noise, valid_noise, calibration_noise = generators
+        weights, shuffling, splitting, augmenting, noise, valid_noise, calibration_noise = (
+            generators
+        )
         train, valid = self._split(rows, target, splitting)
         start = self._start_from(X, y, seed)
         self._seed = seed
@@ -154,13 +156,16 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         net = self._make_net(module, device, len(split.train))
         if self.checkpoint_dir is not None:
             moving = [shuffling, noise, augmenting]
-            net.callbacks.append(("checkpoint", self._make_checkpoint(rows, target, seed, moving)))
+            identity = self._identity(rows, target, module if start is not None else None)
+            checkpoint = Checkpoint(self.checkpoint_dir, identity, moving)
+            checkpoint.check_writable()
+            net.callbacks.append(("checkpoint", checkpoint))
         return net, split, self._previous_history()
 
     def _finish(self, net: ImageNet, previous: pd.DataFrame | None) -> None:
         """Set the fitted attributes from a trained net."""
         history = pd.DataFrame(history_rows(net))
-        for name in HISTORY_COLUMNS[1:]:
+        for name in (*HISTORY_COLUMNS[1:], "lr", "train_seconds"):
             if name not in history:
                 history[name] = np.nan
         history = self._name_columns(history)
@@ -260,22 +265,26 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
                 )
         return options
 
-    def _make_checkpoint(self, rows, target, seed: int, generators) -> Checkpoint:
+    def _identity(self, rows, target, start: torch.nn.Module | None) -> dict[str, str]:
+        """Return what a checkpoint must share with this fit to go on with it."""
+        if not isinstance(self.random_state, Integral):
+            raise ValueError(
+                f"checkpoint_dir={str(self.checkpoint_dir)!r} needs an integer random_state (it is "
+                f"{self.random_state!r}): a fit can only go on exactly where its seed is known."
+            )
         params = self.get_params(deep=False)
         for name in ("checkpoint_dir", "verbose", "callbacks", "device"):
             params.pop(name)
-        identity = {name: repr(value) for name, value in params.items()}
-        if isinstance(self.random_state, np.random.RandomState):
-            identity["random_state"] = f"seed {seed}"
-        identity |= {
+        weights = hashlib.blake2b()
+        for array in module_arrays(start).values() if start is not None else ():
+            weights.update(array.tobytes())
+        return {name: repr(value) for name, value in params.items()} | {
             "estimator": type(self).__name__,
             "X": _digest(rows),
             "y": "" if target is None else hashlib.blake2b(target.tobytes()).hexdigest(),
+            "starting weights": weights.hexdigest(),
             "torch": torch.__version__,
         }
-        checkpoint = Checkpoint(self.checkpoint_dir, identity, generators)
-        checkpoint.check_writable()
-        return checkpoint
 
     # ---------------------------------------------------------------- starting weights
 
@@ -317,6 +326,7 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
                     "-1, None or NaN for the rows without one."
                 )
             return encoder.fit(X)
+        check_consistent_length(X, y)
         known = known_labels(y)
         labels = np.asarray(y, dtype=object)[known]
         if known.sum() < 2:

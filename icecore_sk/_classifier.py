@@ -312,7 +312,9 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
             )
         y = column_or_1d(y, warn=True)
         if len(y) != len(rows):
-            check_consistent_length(rows.chunks[0] if len(rows.chunks) == 1 else range(len(rows)), y)
+            check_consistent_length(
+                rows.chunks[0] if len(rows.chunks) == 1 else range(len(rows)), y
+            )
         missing = np.array([value is None or value != value for value in y.tolist()])
         if missing.any():
             raise ValueError(
@@ -326,7 +328,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         if len(self.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes, but y holds 1 class: "
-                f"{self.classes_[0]!r}."
+                f"{self.classes_.tolist()[0]!r}."
             )
         self._class_weights = None
         if self.class_weight is not None:
@@ -338,7 +340,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     def _splitter(self, target, n_valid: int, seed: int):
         counts = np.bincount(target)
         if counts.min() < 2:
-            rare = self.classes_[counts.argmin()]
+            rare = self.classes_.tolist()[counts.argmin()]
             raise ValueError(
                 f"early_stopping=True holds out rows of every class, but class {rare!r} has only "
                 "1. Pass more rows of it, leave the class out, or early_stopping=False."

@@ -230,7 +230,10 @@ def image_mean_and_scale(rows: ImageRows) -> tuple[float, float]:
         mean = float(counts @ grey) / n
         variance = float(counts @ (grey - mean) ** 2) / n
         return mean, math.sqrt(variance) or 1.0
-    mean = math.fsum(rows.gather(i).sum(dtype=np.float64) for i in blocks(len(rows), rows.image_shape)) / n
+    mean = (
+        math.fsum(rows.gather(i).sum(dtype=np.float64) for i in blocks(len(rows), rows.image_shape))
+        / n
+    )
     square = math.fsum(
         np.square(rows.gather(i).astype(np.float64) - mean).sum()
         for i in blocks(len(rows), rows.image_shape)

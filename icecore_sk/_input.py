@@ -70,9 +70,7 @@ class ImageInputMixin:
         X = self._as_regular(X)
         if getattr(X, "ndim", 2) in (3, 4):
             # A table or DataFrame cannot get here: both are two-dimensional.
-            X = check_array(
-                X, dtype="numeric", allow_nd=True, ensure_min_samples=0, estimator=self
-            )
+            X = check_array(X, dtype="numeric", allow_nd=True, ensure_min_samples=0, estimator=self)
             if 0 in X.shape[1:]:
                 raise ValueError(f"X of shape {X.shape} has images without pixels.")
             rows = _images.read_images(X, shape)
@@ -84,7 +82,11 @@ class ImageInputMixin:
         self._hint_one_image(X, reset, shape)
         if reset or self.input_form_ != "table":
             X = validate_data(
-                self, X, reset=reset, dtype="numeric", ensure_min_samples=self._min_samples if reset else 1
+                self,
+                X,
+                reset=reset,
+                dtype="numeric",
+                ensure_min_samples=self._min_samples if reset else 1,
             )
         else:
             X = check_array(X, dtype="numeric", estimator=self)

@@ -18,8 +18,9 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     Two components see two kinds of outlier. `distance`, the mean distance to the `n_neighbors`
     nearest training rows [1]_, finds what is far from everything. `sparsity`, that distance
     divided by the same distance of those neighbours (a local outlier factor in the manner of
-    [2]_), finds what lies beside a dense group. Each is turned into the share of training rows
-    that it exceeds, and the score is minus their mean.
+    [2]_), finds what lies beside a dense group. Each is turned into its surprise, minus the log of
+    the share of training rows that reach it (tail probabilities as in [3]_), and the score is minus
+    their mean: a row that is extreme in one way outranks one that is a little unusual in both.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     .. [1] Angiulli and Pizzuti (2002). Fast outlier detection in high dimensional spaces. PKDD.
     .. [2] Breunig, Kriegel, Ng and Sander (2000). LOF: identifying density-based local outliers.
            SIGMOD.
+    .. [3] Li, Zhao, Hu, Botta, Ionescu and Chen (2022). ECOD: unsupervised outlier detection
+           using empirical cumulative distribution functions. IEEE TKDE.
 
     Examples
     --------
@@ -71,9 +74,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
     }
 
-    def __init__(
-        self, n_neighbors=20, *, components="all", metric="euclidean", contamination=0.05
-    ):
+    def __init__(self, n_neighbors=20, *, components="all", metric="euclidean", contamination=0.05):
         self.n_neighbors = n_neighbors
         self.components = components
         self.metric = metric
@@ -99,7 +100,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         self._fit_rows = rows
         self._fit_distance, neighbours = self._mean_distance(rows)
         sparsity = self._sparsity(self._fit_distance, neighbours)
-        self._quantiles = {
+        self._reference = {
             "distance": np.sort(self._fit_distance),
             "sparsity": np.sort(sparsity),
         }
@@ -117,8 +118,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray of shape (n,)
-            Between -1 and 0 for rows within the range of the training rows; beyond every training
-            row it goes on falling, so that two far rows are still ranked.
+            Minus the mean surprise in nats, 0 for a row more normal than all training rows. Beyond
+            every training row it goes on falling, so that two far rows are still ranked.
         """
         return -self._combine(self._components(X))
 
@@ -165,7 +166,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         parts = self._components(X)
         score = -self._combine(parts)
         table = pd.DataFrame({"score": score, "outlier": score < self.offset_, **parts}, index)
-        typical = np.median(self._quantiles["distance"])
+        typical = np.median(self._reference["distance"])
         table["reason"] = [
             self._reason(row.distance, row.sparsity, typical) if row.outlier else ""
             for row in table.itertuples()
@@ -174,7 +175,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
 
     def _reason(self, distance: float, sparsity: float, typical: float) -> str:
         k = self.n_neighbors_
-        far, empty = self._quantile("distance", distance), self._quantile("sparsity", sparsity)
+        far, empty = self._surprise("distance", distance), self._surprise("sparsity", sparsity)
         if self.components == "distance" or (self.components == "all" and far >= empty):
             return (
                 f"far from everything: mean distance {distance:.3g} to its {k} nearest, "
@@ -223,14 +224,14 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         tiny = np.finfo(np.float64).tiny
         return (distance + tiny) / (around + tiny)
 
-    def _quantile(self, name: str, values):
-        """Share of training rows below each value; above all of them 1 and slowly growing."""
-        reference = self._quantiles[name]
-        share = np.searchsorted(reference, values, side="left") / len(reference)
+    def _surprise(self, name: str, values):
+        """Minus log of the share of training rows that reach each value, in nats."""
+        reference = self._reference[name]
+        reached = len(reference) - np.searchsorted(reference, values, side="left")
+        share = (reached + 1) / (len(reference) + 1)
         top = max(reference[-1], np.finfo(np.float64).tiny)
-        beyond = np.maximum(np.asarray(values) / top, 1.0)
-        return share + np.log(beyond)
+        return -np.log(share) + np.log(np.maximum(np.asarray(values) / top, 1.0))
 
     def _combine(self, parts: dict[str, np.ndarray]) -> np.ndarray:
         names = COMPONENTS if self.components == "all" else (self.components,)
-        return np.mean([self._quantile(name, parts[name]) for name in names], axis=0)
+        return np.mean([self._surprise(name, parts[name]) for name in names], axis=0)

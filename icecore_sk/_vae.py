@@ -250,7 +250,10 @@ class VAE(AutoEncoder):
 
     def _make_loss(self):
         return ELBOLoss(
-            float(self.beta), float(self.kl_warmup), float(self.free_bits), float(self.scalar_weight)
+            float(self.beta),
+            float(self.kl_warmup),
+            float(self.free_bits),
+            float(self.scalar_weight),
         )
 
     def _nonfinite_advice(self) -> str:

@@ -72,8 +72,8 @@ def novel_class_report(y_true, labels, novel_classes, scores=None):
     --------
     >>> from icecore_sk.metrics import novel_class_report
     >>> report = novel_class_report([0, 0, 7, 7], [0, 0, 1, 0], novel_classes=[7])
-    >>> report.loc[7, ["recall", "purity"]].tolist()
-    [0.5, 1.0]
+    >>> report["recall"].tolist(), report["purity"].tolist()
+    ([0.5], [1.0])
     """
     y_true, labels = _check_labels(y_true, labels)
     novel = np.isin(y_true, novel_classes)
@@ -116,7 +116,5 @@ def _check_labels(y_true, labels) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("labels is empty; at least one row is needed.")
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"labels has dtype {labels.dtype}; expected integers, negative for noise."
-        )
+        raise ValueError(f"labels has dtype {labels.dtype}; expected integers, negative for noise.")
     return y_true, labels

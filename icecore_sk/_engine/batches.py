@@ -1,8 +1,9 @@
 """Batches gathered by index in the data's own dtype and cast on the device."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
-
 
 TORCH_DTYPES = tuple(map(np.dtype, ("uint8", "float32", "float64", "float16")))
 
@@ -77,7 +78,7 @@ class Batches:
         if self.repeatable and self.noise is not None:
             self.noise[1].set_state(self.noise_start)
         bounds = self.bounds()
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in pairwise(bounds):
             yield self.batch(order[start:stop])
 
     def batch(self, index: np.ndarray) -> tuple[dict[str, torch.Tensor], None]:

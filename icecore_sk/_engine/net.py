@@ -114,7 +114,11 @@ class ImageNet(NeuralNet):
         still hold the zeros and ones they began with: a net that fits its training rows then
         fails on the same rows in evaluation mode.
         """
-        norms = [m for m in self.module_.modules() if isinstance(m, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+        norms = [
+            m
+            for m in self.module_.modules()
+            if isinstance(m, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)
+        ]
         if self.calibration_ is None or not norms:
             return
         momenta = [norm.momentum for norm in norms]
@@ -229,9 +233,12 @@ class ProgressBar(Callback):
 
 def make_schedule(lr: float, n_epochs: int, n_batches: int) -> LRScheduler:
     """One-cycle schedule (Smith and Topin, 2019) stepped after every batch."""
-    # torch needs room for a rise and a fall; a single step has neither.
-    steps = max(n_epochs * n_batches, 4)
-    return LRScheduler(policy=OneCycleLR, step_every="batch", event_name=None, max_lr=lr, total_steps=steps)
+    # One more than there are, because the schedule moves on after the last one too; and at least
+    # four, because torch wants room for a rise and a fall.
+    steps = max(n_epochs * n_batches + 1, 4)
+    return LRScheduler(
+        policy=OneCycleLR, step_every="batch", event_name=None, max_lr=lr, total_steps=steps
+    )
 
 
 def make_early_stopping(patience: int) -> EarlyStopping:

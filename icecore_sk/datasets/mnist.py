@@ -22,7 +22,11 @@ FILES = {
         (60000, 28, 28),
     ),
     ("train", "target"): ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", (60000,)),
-    ("test", "data"): ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea", (10000, 28, 28)),
+    ("test", "data"): (
+        "t10k-images-idx3-ubyte",
+        "2646ac647ad5339dbf082846283269ea",
+        (10000, 28, 28),
+    ),
     ("test", "target"): ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", (10000,)),
 }
 

@@ -1,5 +1,8 @@
 """The autoencoder network; the variational ones add a posterior to it."""
 
+import math
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -63,6 +66,15 @@ class AutoEncoderNet(nn.Module):
         self.likelihood = Likelihood(likelihood, image_scale)
         if n_scalars:
             self.scalar_head = nn.Linear(latent_dim, n_scalars)
+
+    def reset_special_parameters(self, generator: torch.Generator) -> None:
+        """Start at the mean grey level: a random picture costs dozens of steps to unlearn."""
+        mean = min(max(self.image_mean, 0.01), 0.99)
+        is_logit = self.likelihood.name == "bernoulli"
+        with torch.no_grad():
+            self.decoder.out.weight.mul_(0.1)
+            bias = cast(Tensor, self.decoder.out.bias)
+            bias.fill_(math.log(mean / (1 - mean)) if is_logit else 0.0)
 
     def features(self, image: Tensor) -> Tensor:
         return self.encoder((image - self.image_mean) / self.image_scale).float()  # (n, 512)

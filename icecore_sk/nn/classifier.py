@@ -62,7 +62,7 @@ class ClassifierNet(nn.Module):
     def embed(self, image: Tensor, scalars: Tensor | None = None) -> Tensor:
         """Return the next-to-last layer, shape (n, n_features)."""
         h = self.encoder((image - self.image_mean) / self.image_scale).float()
-        if hasattr(self, "scalar_branch"):
+        if scalars is not None and hasattr(self, "scalar_branch"):
             h = torch.cat([h, full_precision(self.scalar_branch, scalars)], dim=1)
         return h
 

@@ -64,6 +64,11 @@ def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mean**2 + log_var.exp() - 1.0 - log_var)
 
 
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """Sum of all terms, by row."""
+    return torch.stack(list(terms.values())).sum(0)
+
+
 class ReconstructionLoss(nn.Module):
     """Negative log-likelihood of the image and, if decoded, of the scalars.
 
@@ -87,7 +92,7 @@ class ReconstructionLoss(nn.Module):
 
     def forward(self, outputs, batch, progress: float = math.inf) -> dict[str, Tensor]:
         terms = self.parts(outputs, batch)
-        return {"loss": sum(terms.values()), **terms}
+        return {"loss": total(terms), **terms}
 
 
 class ELBOLoss(ReconstructionLoss):
@@ -133,7 +138,7 @@ class ELBOLoss(ReconstructionLoss):
 
     def forward(self, outputs, batch, progress: float = math.inf) -> dict[str, Tensor]:
         terms = self.parts(outputs, batch)
-        loss = sum(terms.values())
+        loss = total(terms)
         kl = outputs["kl"].sum(1) - outputs["ladj"]  # (n,)
         penalty = kl
         if self.training and self.free_bits:
@@ -154,6 +159,8 @@ class ClassificationLoss(nn.Module):
     label_smoothing : float
         Probability mass spread evenly over all classes.
     """
+
+    class_weight: Tensor | None
 
     def __init__(self, class_weight: Tensor | None = None, label_smoothing: float = 0.0):
         super().__init__()

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 # softplus(x + SHIFT) - 1 vanishes at x = 0.
 SHIFT = math.log(math.e - 1.0)
+# The closest that w . u may come to -1: log-determinants stay above log(MARGIN) also in float32.
+MARGIN = 1e-3
 
 
 def constrained_u(u: Tensor, w: Tensor) -> Tensor:
@@ -20,7 +21,7 @@ def constrained_u(u: Tensor, w: Tensor) -> Tensor:
     identity.
     """
     wu = (w * u).sum(-1, keepdim=True)
-    target = F.softplus(wu + SHIFT) - 1.0
+    target = (1.0 - MARGIN) * (F.softplus(wu + SHIFT) - 1.0)
     norm2 = (w * w).sum(-1, keepdim=True)
     return u + (target - wu) * w / norm2.clamp_min(torch.finfo(w.dtype).tiny ** 0.5)
 

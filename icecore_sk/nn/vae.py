@@ -33,6 +33,7 @@ class VAENet(AutoEncoderNet):
 
     def reset_special_parameters(self, generator: torch.Generator) -> None:
         """Start close to the prior: the KL begins near zero and grows as far as it pays."""
+        super().reset_special_parameters(generator)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
             self.head.bias.zero_()

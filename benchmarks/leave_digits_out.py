@@ -7,8 +7,9 @@ its own, and writes one JSON file; a file that is there already is not measured 
     python benchmarks/leave_digits_out.py                      # all four, [2, 6] out
     python benchmarks/leave_digits_out.py --models VAE --held-out 1 7 --force
 
-Nothing is chosen on the held-out digits: the settings below were fixed on the training time that
-two cores allow and on the known digits, and are the same for every pair.
+Nothing is chosen on the test images or on the digits 2 and 6: the settings below follow from the
+time that two cores allow and from a trial on training images with other digits left out, and they
+are the same for every pair.
 """
 
 import argparse
@@ -64,7 +65,11 @@ def make_model(name: str, seed: int, epochs: int | None = None):
     common = {"max_epochs": epochs or EPOCHS[name], "random_state": seed, "verbose": 1}
     if name == "ResNet18Classifier":
         return ResNet18Classifier(lr=2e-3, augmentation=AUGMENTATION, **common)
-    return {"AutoEncoder": AutoEncoder, "VAE": VAE, "FlowVAE": FlowVAE}[name](LATENT_DIM, **common)
+    # A Gaussian with one learned spread keeps more of each image in the latent vector than the
+    # Bernoulli surrogate; chosen with 3 and 7 left out, on the last 10,000 training images.
+    return {"AutoEncoder": AutoEncoder, "VAE": VAE, "FlowVAE": FlowVAE}[name](
+        LATENT_DIM, likelihood="gaussian", **common
+    )
 
 
 def novelty_scores(model, X_known, y_known, X_test) -> dict[str, np.ndarray]:

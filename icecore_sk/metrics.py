@@ -100,8 +100,10 @@ def _best_cluster(labels: np.ndarray, mine: np.ndarray) -> dict:
     clusters, counts = np.unique(labels[mine & (labels >= 0)], return_counts=True)
     if not len(clusters):
         return {"cluster": -1, "recall": 0.0, "purity": 0.0}
-    best = clusters[counts.argmax()]
-    inside = int(counts.max())
+    sizes = np.array([(labels == cluster).sum() for cluster in clusters])
+    # Of two clusters that hold as many, the purer one.
+    first = np.lexsort((sizes, -counts))[0]
+    best, inside = clusters[first], int(counts[first])
     return {
         "cluster": int(best),
         "recall": inside / int(mine.sum()),

@@ -25,9 +25,10 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
     latent_dim : int, default=32
         Length of the latent vector.
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
-        Distribution of the pixels given the decoder. "bernoulli" needs pixels in [0, 1];
-        "gaussian" learns one standard deviation for all pixels; "auto" is "bernoulli" where all
-        training pixels lie in [0, 1] (uint8 always does), else "gaussian".
+        Distribution of the pixels given the decoder. "gaussian" learns one standard deviation for
+        all pixels [1]_; "bernoulli" is cross-entropy and needs pixels in [0, 1]. "auto" is
+        "bernoulli" where every training pixel is black or white, else "gaussian": for grey levels
+        the Bernoulli is no density [2]_, and it leaves less of the image in the latent vector.
     scalar_weight : float, default=0.0
         Weight of the squared error of the decoded scalars, in half-nats per squared unit. Scale
         scalars to unit variance in the Pipeline first.
@@ -95,6 +96,13 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
     --------
     VAE : Its latent space is regularised and can be sampled.
     FlowVAE : A VAE with a more flexible posterior.
+
+    References
+    ----------
+    .. [1] Rybkin, Daniilidis and Levine (2021). Simple and effective VAE training with calibrated
+           decoders. ICML.
+    .. [2] Loaiza-Ganem and Cunningham (2019). The continuous Bernoulli: fixing a pervasive error
+           in variational autoencoders. NeurIPS.
 
     Examples
     --------
@@ -322,7 +330,7 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
             )
         if self.likelihood != "auto":
             return self.likelihood
-        return "bernoulli" if fits else "gaussian"
+        return "bernoulli" if fits and _images.is_black_and_white(rows) else "gaussian"
 
     def _make_loss(self):
         return ReconstructionLoss(float(self.scalar_weight))

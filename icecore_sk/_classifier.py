@@ -312,9 +312,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
             )
         y = column_or_1d(y, warn=True)
         if len(y) != len(rows):
-            check_consistent_length(
-                rows.chunks[0] if len(rows.chunks) == 1 else range(len(rows)), y
-            )
+            check_consistent_length(range(len(rows)), y)
         missing = np.array([value is None or value != value for value in y.tolist()])
         if missing.any():
             raise ValueError(

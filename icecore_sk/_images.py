@@ -257,6 +257,15 @@ def pixel_range(rows: ImageRows) -> tuple[float, float]:
     return float(low), float(max(chunk.max() for chunk in rows.chunks))
 
 
+def is_black_and_white(rows: ImageRows) -> bool:
+    """Whether every pixel is 0 or 1 (uint8: 0 or 255); stops at the first block that tells."""
+    white = 255 if rows.dtype == np.uint8 else 1
+    return all(
+        bool(np.isin(rows.gather(index), (0, white)).all())
+        for index in blocks(len(rows), rows.image_shape)
+    )
+
+
 def replace_images(X, rows: ImageRows, images: np.ndarray):
     """Return X in its own form with other `images` (n, C, H, W); scalars stay as they are."""
     if rows.form in ("grey", "images"):

@@ -98,6 +98,10 @@ class ImageInputMixin:
 
     def _as_regular(self, X):
         """Turn sequences into arrays and refuse object arrays of images of several sizes."""
+        if isinstance(X, pd.Series) and _images.is_tensor_dtype(X.dtype):
+            raise ValueError(
+                f"X is one image column ({X.name!r}); expected a table. Pass X.to_frame()."
+            )
         if hasattr(X, "__array__") and not isinstance(X, np.ndarray | pd.DataFrame | pd.Series):
             X = np.asarray(X)  # tensors, memory views of other libraries
         if isinstance(X, list | tuple):

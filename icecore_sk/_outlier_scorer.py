@@ -204,11 +204,12 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         """Mean distance to the k nearest training rows other than the row itself, and who."""
         k = self.n_neighbors_
         near = self._index.kneighbors(rows, return_distance=False)  # (n, k + 1)
+        rows = rows.astype(np.float64)
         distances = np.empty(near.shape)
         for j in range(k + 1):
             # Computed anew as differences: the search may round through products, after which a
             # row is not at distance zero from itself.
-            gap = rows.astype(np.float64) - self._fit_rows[near[:, j]]
+            gap = rows - self._fit_rows[near[:, j]]
             distances[:, j] = np.sqrt(np.einsum("ij,ij->i", gap, gap))
         order = np.argsort(distances, axis=1, kind="stable")
         distances = np.take_along_axis(distances, order, axis=1)

@@ -56,6 +56,11 @@ def test_text_columns_and_two_image_columns(images, labels):
         AutoEncoder(2).fit(twice)
 
 
+def test_one_column_is_no_table(images):
+    with pytest.raises(ValueError, match=r"one image column \('image'\).*to_frame"):
+        AutoEncoder(2).fit(make_table(images)["image"])
+
+
 def test_missing_images_in_a_table(images):
     type_ = pa.fixed_shape_tensor(pa.float32(), [8, 8])
     storage = pa.array([row.ravel().tolist() for row in images[:3]] + [None], type_.storage_type)

@@ -370,6 +370,15 @@ def test_likelihoods_are_in_nats_and_known_as_such(likelihood, digits):
     np.testing.assert_allclose(model.score_samples(X), nats.sum((1, 2)), rtol=2e-2)
 
 
+@pytest.mark.parametrize("white", [255, 1])
+def test_likelihood_auto_is_bernoulli_for_black_and_white_only(white, digits):
+    dtype = np.uint8 if white == 255 else np.float32
+    binary = (digits[0] > 100).astype(dtype) * dtype(white)
+    assert VAE(2, max_epochs=1).fit(binary).likelihood_ == "bernoulli"
+    binary[-1, 0, 0] = white // 2 if white == 255 else 0.5
+    assert VAE(2, max_epochs=1).fit(binary).likelihood_ == "gaussian"
+
+
 def test_gaussian_copes_with_any_scale(digits):
     X = digits[0].astype(np.float64)
     small = AutoEncoder(4, max_epochs=2, random_state=0).fit(X * 1e-3 - 5)

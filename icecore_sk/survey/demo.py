@@ -94,7 +94,9 @@ def run_demo(data="digits", out="icecore_demo", held_out=(2, 6), random_state=0,
         started = time.perf_counter()
         model.fit(X_known, y_known)
         features = model.transform(X_test)
-        novelty = OutlierScorer(10, metric="cosine").fit(model.transform(X_known))
+        novelty = OutlierScorer(10, components="distance", metric="cosine").fit(
+            model.transform(X_known)
+        )
         normality = novelty.score_samples(features)
         say(f"{name}: mapping {len(X_test):,} images")
         mapping, clusters = map_and_cluster(features, settings["min_cluster_size"], random_state)

@@ -15,7 +15,7 @@ class ImageInputMixin:
     """Gives an estimator with the parameter `image_shape` the method `_read`.
 
     Fitted attributes: `image_shape_`, `n_features_in_`, `feature_names_in_` (tables and
-    DataFrames), and the private `n_scalars_` and `input_form_` in which X came.
+    DataFrames), `n_scalars_`, and `input_form_`, the form in which X came.
     """
 
     _min_samples = 2  # in fit; batch norm and every spread need two

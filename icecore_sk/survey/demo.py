@@ -74,54 +74,44 @@ def run_demo(data="digits", out="icecore_demo", held_out=(2, 6), random_state=0,
         f"{len(X_known):,} images of {len(set(y_known.tolist()))} digits to learn from; "
         f"{len(X_test):,} of all 10 to map, {', '.join(map(str, held_out))} never seen."
     )
-    models = {
-        "ResNet18Classifier": ResNet18Classifier(
-            max_epochs=settings["classifier"],
-            augmentation=AUGMENTATION,
-            random_state=random_state,
-            verbose=verbose,
-        ),
-        "FlowVAE": FlowVAE(
-            latent_dim=16,
-            max_epochs=settings["flow_vae"],
-            random_state=random_state,
-            verbose=verbose,
-        ),
-    }
-    rows, maps = [], {}
+    models = [
+        ResNet18Classifier(max_epochs=settings["classifier"], augmentation=AUGMENTATION),
+        FlowVAE(latent_dim=16, max_epochs=settings["flow_vae"]),
+    ]
+    rows, maps = {}, {}
     particles = pd.DataFrame({"digit": y_test, "held_out": ~known})
-    for name, model in models.items():
+    for model in models:
+        name = type(model).__name__
         started = time.perf_counter()
-        model.fit(X_known, y_known)
-        features = model.transform(X_test)
-        novelty = OutlierScorer(10, components="distance", metric="cosine").fit(
-            model.transform(X_known)
-        )
-        normality = novelty.score_samples(features)
+        model.set_params(random_state=random_state, verbose=verbose).fit(X_known, y_known)
         say(f"{name}: mapping {len(X_test):,} images")
-        mapping, clusters = map_and_cluster(features, settings["min_cluster_size"], random_state)
-        accuracy = np.nan
-        if hasattr(model, "predict"):
-            accuracy = accuracy_score(y_test[known], model.predict(X_test)[known])
-        rows.append(
-            {
-                "model": name,
-                "closed-set accuracy": accuracy,
-                "novelty AUROC": roc_auc_score(known, normality),
-                "clusters found": len(set(clusters[clusters >= 0].tolist())),
-                "ACC": clustering_accuracy(y_test, clusters),
-                "NMI": normalized_mutual_info_score(y_test, clusters),
-                "seconds": time.perf_counter() - started,
-            }
-        )
-        maps[name] = mapping
-        particles[[f"{name}_x", f"{name}_y"]] = mapping
+        features = model.transform(X_test)
+        novelty = OutlierScorer(10, components="distance", metric="cosine")
+        normality = novelty.fit(model.transform(X_known)).score_samples(features)
+        maps[name], clusters = map_and_cluster(features, settings["min_cluster_size"], random_state)
+        predicted = model.predict(X_test) if hasattr(model, "predict") else None
+        rows[name] = {
+            **assess(y_test, known, normality, clusters, predicted),
+            "seconds": time.perf_counter() - started,
+        }
+        particles[[f"{name}_x", f"{name}_y"]] = maps[name]
         particles[f"{name}_cluster"] = clusters
         particles[f"{name}_score"] = normality
-    table = pd.DataFrame(rows).set_index("model")
     particles.to_csv(folder / "particles.csv", index_label="row")
     draw_maps(maps, particles, held_out, folder / "maps.png")
-    return table
+    return pd.DataFrame(rows).T.astype({"clusters found": int})
+
+
+def assess(y, known, normality, clusters, predicted=None) -> dict[str, float]:
+    """Return the figures of one model: do the digits never seen look new and keep together?"""
+    accuracy = np.nan if predicted is None else accuracy_score(y[known], predicted[known])
+    return {
+        "closed-set accuracy": accuracy,
+        "novelty AUROC": roc_auc_score(known, normality),
+        "clusters found": len(set(clusters[clusters >= 0].tolist())),
+        "ACC": clustering_accuracy(y, clusters),
+        "NMI": normalized_mutual_info_score(y, clusters),
+    }
 
 
 def map_and_cluster(features: np.ndarray, min_cluster_size: int, random_state: int):

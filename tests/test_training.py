@@ -134,7 +134,8 @@ def test_validation_split_is_shuffled_and_stratified():
 
 def test_warm_start_goes_on(digits):
     X = digits[0]
-    model = AutoEncoder(4, max_epochs=3, warm_start=True, random_state=0).fit(X)
+    model = AutoEncoder(4, likelihood="bernoulli", max_epochs=3, warm_start=True, random_state=0)
+    model.fit(X)
     first = model.history_["train_loss"].iloc[-1]
     model.fit(X)
     assert model.history_["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
@@ -392,7 +393,7 @@ def test_gaussian_copes_with_any_scale(digits):
 def test_precision_float32_and_bfloat16_agree(digits):
     X = digits[0]
     a, b = (
-        AutoEncoder(4, max_epochs=1, precision=p, random_state=0).fit(X)
+        AutoEncoder(4, likelihood="bernoulli", max_epochs=1, precision=p, random_state=0).fit(X)
         for p in ("float32", "bfloat16")
     )
     assert a.net_.amp_dtype is None

@@ -346,7 +346,7 @@ def test_elbo_is_below_the_importance_sampled_likelihood(digits):
 
 
 def test_samples_come_from_the_prior_and_the_seed(digits):
-    model = VAE(4, max_epochs=3, random_state=0).fit(digits[0])
+    model = VAE(4, likelihood="bernoulli", max_epochs=3, random_state=0).fit(digits[0])
     images = model.sample(200, random_state=0)
     assert images.shape == (200, 8, 8)
     assert images.min() >= 0

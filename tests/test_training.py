@@ -136,13 +136,14 @@ def test_warm_start_goes_on(digits):
     X = digits[0]
     model = AutoEncoder(4, likelihood="bernoulli", max_epochs=3, warm_start=True, random_state=0)
     model.fit(X)
-    first = model.history_["train_loss"].iloc[-1]
+    first = model.history_["train_loss"].tolist()
     model.fit(X)
     assert model.history_["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     assert model.n_iter_ == 6
-    assert model.history_["train_loss"].iloc[3] < 1.2 * first
+    # The fourth epoch goes on from the third, where a cold start repeats the first.
+    assert model.history_["train_loss"].iloc[3] < first[1]
     cold = clone(model).set_params(warm_start=False).fit(X)
-    assert cold.history_["train_loss"].iloc[0] > 2 * first
+    assert cold.history_["train_loss"].tolist() == first
     with pytest.raises(ValueError, match="warm_start brings weights that do not fit"):
         model.set_params(latent_dim=5).fit(X)
 
@@ -366,7 +367,7 @@ def test_likelihoods_are_in_nats_and_known_as_such(likelihood, digits):
         nats = image * np.log(expected) + (1 - image) * np.log1p(-expected)
     else:
         net = model.net_.module_.likelihood
-        sigma = float(net.log_sigma.exp()) * net.scale
+        sigma = float(net.log_sigma.detach().exp()) * net.scale
         nats = -0.5 * ((image - expected) / sigma) ** 2 - np.log(sigma * np.sqrt(2 * np.pi))
     np.testing.assert_allclose(model.score_samples(X), nats.sum((1, 2)), rtol=2e-2)
 

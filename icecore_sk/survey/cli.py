@@ -5,6 +5,7 @@ import sys
 import time
 
 from icecore_sk import __version__
+from icecore_sk.survey.demo import run_demo
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
         choices=["digits", "mnist"],
         default="digits",
         help="scikit-learn's 1,797 digits (default, no download), or MNIST: taken from the folder "
-        "that ICECORE_DATA names, else downloaded (about 20 minutes on two cores)",
+        "that ICECORE_DATA names, else downloaded (about 10 minutes on two cores)",
     )
     demo.add_argument(
         "--held-out",
@@ -55,9 +56,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def demo_command(args: argparse.Namespace) -> None:
     """Run `icecore demo`."""
-    # Imported late: `icecore --help` should not wait for torch.
-    from icecore_sk.survey.demo import run_demo
-
     started = time.perf_counter()
     table = run_demo(args.data, args.out, tuple(args.held_out), args.seed, int(not args.quiet))
     print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-"))

@@ -46,6 +46,17 @@ def test_same_seed_same_weights_and_global_generators_untouched(name, digits):
     assert not np.array_equal(first.transform(X), other.transform(X))
 
 
+def test_a_flow_vae_without_flows_is_the_vae(digits):
+    X = digits[0]
+    flow, plain = FlowVAE(4, n_flows=0, max_epochs=2, random_state=0), make_network("VAE")
+    assert_same_weights(flow.fit(X), plain.fit(X))
+    assert_same(outputs(flow, X), outputs(plain, X))
+    columns = ["train_loss", "reconstruction", "kl"]
+    assert flow.history_[columns].equals(plain.history_[columns])
+    with_flows = make_network("FlowVAE").fit(X)
+    assert not np.array_equal(with_flows.transform(X), plain.transform(X))
+
+
 def test_without_a_seed_the_global_generator_stays_where_it_was(digits):
     np.random.seed(1)  # noqa: NPY002
     AutoEncoder(2, max_epochs=1).fit(digits[0][:20])

@@ -1,5 +1,9 @@
 """scikit-learn's own checks on every public estimator, none excepted."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
@@ -44,3 +48,17 @@ def test_every_public_estimator_is_checked():
         and issubclass(getattr(icecore_sk, name), BaseEstimator)
     }
     assert public == {type(estimator).__name__ for estimator in ESTIMATORS}
+
+
+def test_checks_that_scipy_switches_off_by_default_pass_too():
+    words = [sys.executable, "-m", "pytest", __file__, "-k", "array_api_input"]
+    run = subprocess.run(
+        [*words, "-p", "no:cacheprovider"],
+        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    assert f"{len(ESTIMATORS)} passed" in run.stdout
+    assert "skipped" not in run.stdout

@@ -100,13 +100,6 @@ class ImageNet(NeuralNet):
     def get_iterator(self, dataset, training=False):
         return dataset
 
-    def fit_loop(self, X, y=None, epochs=None, **kwargs):
-        self.calibration_ = X.calibration
-        super().fit_loop(X, y, epochs=epochs, **kwargs)
-        if X.valid is None:
-            self.calibrate()
-        return self
-
     def calibrate(self) -> None:
         """Measure the batch norms' statistics anew with the weights as they are.
 
@@ -150,6 +143,7 @@ class ImageNet(NeuralNet):
         """Train on; unlike skorch's, an interrupt from the keyboard is passed on."""
         if not self.initialized_:
             self.initialize()
+        self.calibration_ = X.calibration
         self.notify("on_train_begin", X=X, y=y)
         done = sum(cb.restore(self) for _, cb in self.callbacks_ if hasattr(cb, "restore"))
         self.remember_weights()
@@ -162,6 +156,8 @@ class ImageNet(NeuralNet):
                 raise
         finally:
             self.good_weights_ = None
+        if X.valid is None:  # else each validation has done it for the weights that it saw
+            self.calibrate()
         self.notify("on_train_end", X=X, y=y)
         return self
 

@@ -19,6 +19,21 @@ def choose_stem(height: int, width: int) -> str:
     return "plain" if max(height, width) <= 16 else "standard"
 
 
+class _CentreTap(torch.autograd.Function):
+    """The middle of 3x3 kernels; indexing twice would fill two gradients of zeros, this one."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor) -> Tensor:
+        ctx.like = weight
+        return weight[:, :, 1, 1]
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
+        full = torch.zeros_like(ctx.like, dtype=grad.dtype)
+        full[:, :, 1, 1] = grad
+        return full
+
+
 class _SmallMapConv2d(nn.Conv2d):
     """A convolution that skips the taps which only ever see padding.
 
@@ -29,7 +44,8 @@ class _SmallMapConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if input.shape[-2:] == (1, 1) and self.kernel_size == (3, 3) and self.padding == (1, 1):
-            return F.linear(input.flatten(1), self.weight[:, :, 1, 1])[:, :, None, None]
+            tap = _CentreTap.apply(self.weight)
+            return F.linear(input.flatten(1), tap)[:, :, None, None]
         return super().forward(input)
 
 
@@ -80,18 +96,24 @@ class ResNet18Encoder(nn.Module):
         self.body = body
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.body(image)  # (n, 512)
+        body = self.body
+        # The published order is ReLU, then pooling. Both are monotonous, so they commute, and
+        # the ReLU of the largest map shrinks to a quarter.
+        x = body.relu(body.maxpool(body.bn1(body.conv1(image))))
+        x = body.layer4(body.layer3(body.layer2(body.layer1(x))))
+        return body.avgpool(x).flatten(1)  # (n, 512)
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw every weight from `generator`, in the order in which the modules were registered.
 
-    Kaiming-normal convolutions and LeCun-uniform linear layers, batch norms at identity: the
-    schemes of torchvision and torch, but without their global generator.
+    Kaiming convolutions (uniform: quicker to draw than normal, of the same variance) and
+    LeCun-uniform linear layers, batch norms at identity: the schemes of torchvision and torch,
+    but without their global generator.
     """
     for child in module.modules():
         if isinstance(child, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(
+            nn.init.kaiming_uniform_(
                 child.weight, mode="fan_out", nonlinearity="relu", generator=generator
             )
             if child.bias is not None:

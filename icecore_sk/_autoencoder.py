@@ -66,7 +66,7 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         Write a checkpoint after every epoch; the same fit started again goes on from there.
     net_params : dict or None, default=None
         Options of the network: "stem" (see `ResNet18Classifier`) and "decoder_width", the
-        decoder's channels at full size (default 32).
+        width of the decoder (see `icecore_sk.nn.Decoder`; default 32).
     random_state : int, RandomState instance or None, default=None
         Governs initial weights, shuffling, splits and noise.
     verbose : int, default=0

@@ -14,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback, EarlyStopping
 
 from icecore_sk import VAE, AutoEncoder, FlowVAE, ResNet18Classifier
-from icecore_sk._engine import Batches
+from icecore_sk._engine import Batches, HostRows
 from icecore_sk._images import ImageRows
 
 
@@ -164,9 +164,8 @@ def test_warm_start_goes_on(digits):
 )
 def test_a_last_batch_of_one_is_folded_into_the_one_before(n, sizes):
     rows = ImageRows([np.arange(n * 4, dtype=np.uint8).reshape(n, 1, 2, 2)])
-    batches = Batches(
-        rows, np.arange(n), 3, torch.device("cpu"), shuffle=torch.Generator().manual_seed(0)
-    )
+    placed = HostRows(rows, torch.device("cpu"))
+    batches = Batches(placed, np.arange(n), 3, shuffle=torch.Generator().manual_seed(0))
     seen = [batch["image"] for batch, _ in batches]
     assert [len(image) for image in seen] == sizes
     assert len(batches) == len(sizes)
@@ -231,6 +230,15 @@ def test_exploding_kl_is_noticed(digits):
         VAE(4, max_epochs=2, random_state=0, callbacks=[Explode()]).fit(digits[0])
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler: a shell lets jobs that it starts in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_keyboard_interrupt_is_passed_on(digits):
     class CtrlC(Callback):
         def on_batch_begin(self, net, **kwargs):

@@ -2,6 +2,7 @@
 
 from icecore_sk._engine.batches import Batches, prepare_images
 from icecore_sk._engine.checkpoint import Checkpoint, CheckpointError
+from icecore_sk._engine.memory import kept_memory
 from icecore_sk._engine.net import (
     ImageNet,
     NonFiniteLossError,
@@ -12,22 +13,31 @@ from icecore_sk._engine.net import (
     make_schedule,
     module_arrays,
 )
+from icecore_sk._engine.optimizer import MemoryOrderAdamW
 from icecore_sk._engine.precision import autocast, autocast_dtype, resolve_device
+from icecore_sk._engine.rows import DeviceRows, HostRows, place_rows
+from icecore_sk._engine.threads import share_cores
 
 __all__ = [
     "Batches",
     "Checkpoint",
     "CheckpointError",
+    "DeviceRows",
+    "HostRows",
     "ImageNet",
+    "MemoryOrderAdamW",
     "NonFiniteLossError",
     "ProgressBar",
     "Split",
     "autocast",
     "autocast_dtype",
     "history_rows",
+    "kept_memory",
     "make_early_stopping",
     "make_schedule",
     "module_arrays",
+    "place_rows",
     "prepare_images",
     "resolve_device",
+    "share_cores",
 ]

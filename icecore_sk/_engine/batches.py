@@ -5,16 +5,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-TORCH_DTYPES = tuple(map(np.dtype, ("uint8", "float32", "float64", "float16")))
+from icecore_sk._engine.rows import HostRows, to_tensor
 
 
-def prepare_images(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Move images (n, C, H, W) to `device` as float32, channels last; uint8 is divided by 255."""
-    if images.dtype not in TORCH_DTYPES or not images.dtype.isnative:
-        images = images.astype(np.float32)
-    tensor = torch.from_numpy(images).to(device, non_blocking=True)
-    scaled = tensor.to(torch.float32)
-    if images.dtype == np.uint8:
+def prepare_images(images: torch.Tensor) -> torch.Tensor:
+    """Return images (n, C, H, W) as float32, channels last; uint8 is divided by 255."""
+    scaled = images.to(torch.float32)
+    if images.dtype == torch.uint8:
         scaled = scaled.div_(255.0)
     return scaled.contiguous(memory_format=torch.channels_last)
 
@@ -24,14 +21,13 @@ class Batches:
 
     Parameters
     ----------
-    rows : object with gather(index) and gather_scalars(index)
-        The data; it is never copied whole.
+    rows : HostRows
+        The images and scalars, from `place_rows`.
     index : ndarray of int
         The rows that belong to this set.
     batch_size : int
         Rows per batch. A last batch of one is folded into the one before, because batch norm
         cannot be trained on one row; no row is ever dropped.
-    device : torch.device
     y : ndarray or None
         Targets by row of `rows` (not of `index`).
     shuffle : torch.Generator or None
@@ -46,17 +42,16 @@ class Batches:
 
     def __init__(
         self,
-        rows,
+        rows: HostRows,
         index: np.ndarray,
         batch_size: int,
-        device: torch.device,
         y: np.ndarray | None = None,
         shuffle: torch.Generator | None = None,
         noise: tuple[int, torch.Generator] | None = None,
         augment=None,
         repeatable: bool = False,
     ):
-        self.rows, self.index, self.y, self.device = rows, index, y, device
+        self.rows, self.index, self.y, self.device = rows, index, y, rows.device
         self.batch_size, self.shuffle, self.noise = batch_size, shuffle, noise
         self.augment, self.repeatable = augment, repeatable
         self.noise_start = noise[1].get_state() if noise is not None else None
@@ -83,18 +78,18 @@ class Batches:
 
     def batch(self, index: np.ndarray) -> tuple[dict[str, torch.Tensor], None]:
         """Return the rows at `index` in skorch's form (X, y); the target travels in X."""
-        image = prepare_images(self.rows.gather(index), self.device)
+        image = prepare_images(self.rows.take(index))
         if self.augment is not None:
             image = self.augment(image)
         batch = {"image": image}
-        scalars = self.rows.gather_scalars(index)
+        scalars = self.rows.take_scalars(index)
         if scalars is not None:
-            batch["scalars"] = torch.from_numpy(scalars).to(self.device)
+            batch["scalars"] = scalars
         if self.y is not None:
-            batch["y"] = torch.from_numpy(self.y[index]).to(self.device)
+            batch["y"] = to_tensor(self.y[index], self.device)
         if self.noise is not None:
             columns, generator = self.noise
             # Drawn on the CPU so that every device sees the same noise.
             noise = torch.randn(len(index), columns, generator=generator)
-            batch["noise"] = noise.to(self.device, non_blocking=True)
+            batch["noise"] = to_tensor(noise.numpy(), self.device)
         return batch, None

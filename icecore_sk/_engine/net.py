@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 from icecore_sk._engine.batches import Batches
+from icecore_sk._engine.memory import kept_memory
 from icecore_sk._engine.precision import autocast
 
 # Variance over the training set above which a latent dimension counts as used: the definition of
@@ -149,7 +150,8 @@ class ImageNet(NeuralNet):
         self.remember_weights()
         try:
             if not self.stopped_early():
-                self.fit_loop(X, y, epochs=self.max_epochs - done)
+                with kept_memory():
+                    self.fit_loop(X, y, epochs=self.max_epochs - done)
         except KeyboardInterrupt:
             # skorch's EarlyStopping ends training by raising the same exception as Ctrl-C.
             if not self.stopped_early():

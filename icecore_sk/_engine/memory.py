@@ -1,0 +1,66 @@
+"""Keep freed memory at hand while a network runs, instead of asking the system for it anew."""
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Options of glibc's mallopt(3).
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
+MEBIBYTE = 2**20
+KEEP = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 * MEBIBYTE}
+# What glibc's own thresholds settle at in a process that has freed a block of 32 MiB, which is
+# the largest that they adapt to.
+USUAL = {
+    M_MMAP_MAX: 65536,
+    M_MMAP_THRESHOLD: 32 * MEBIBYTE,
+    M_TRIM_THRESHOLD: 64 * MEBIBYTE,
+    M_TOP_PAD: 128 * 1024,
+}
+
+_lock = threading.Lock()
+_users = 0
+
+
+def _glibc():
+    """Return the C library if it is glibc, else None."""
+    try:
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version, library.mallopt, library.malloc_trim  # noqa: B018
+    except (AttributeError, OSError, TypeError):  # musl, macOS and Windows, in this order
+        return None
+    return library
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Let malloc keep what is freed until the end of the block, then give it all back.
+
+    glibc maps every block above 32 MiB anew and unmaps it when it is freed, so each feature map
+    of a batch is paid for page by page, in every step: measured, a quarter of the time of an
+    autoencoder at 128 pixels. The settings are those of the process; blocks may be nested and
+    entered from several threads, and the last to leave restores them. Other C libraries are left
+    alone.
+    """
+    global _users
+    library = _glibc()
+    if library is None:
+        yield
+        return
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _apply(library, KEEP)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _apply(library, USUAL)
+                library.malloc_trim(ctypes.c_size_t(0))
+
+
+def _apply(library, options: dict[int, int]) -> None:
+    for option, value in options.items():
+        library.mallopt(option, value)

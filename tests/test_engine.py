@@ -1,0 +1,200 @@
+"""The engine's parts that make training fast must change nothing but the time and memory."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
+from torch import nn
+
+from icecore_sk import AutoEncoder, _images
+from icecore_sk._engine import DeviceRows, HostRows, MemoryOrderAdamW, kept_memory, memory
+from icecore_sk._images import ImageRows, file_mapping
+from icecore_sk.nn import ClassifierNet
+from icecore_sk.nn.encoder import _SmallMapConv2d
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
+
+
+def test_optimizer_is_adamw_bit_for_bit():
+    torch.manual_seed(0)
+    theirs = ClassifierNet((1, 20, 20), 3).to(memory_format=torch.channels_last)
+    ours = copy.deepcopy(theirs)
+    optimizers = [
+        torch.optim.AdamW(theirs.parameters(), lr=1e-3, weight_decay=0.1, fused=True),
+        MemoryOrderAdamW(
+            [{"params": list(ours.parameters())}], lr=1e-3, weight_decay=0.1, fused=True
+        ),
+    ]
+    x, y = torch.rand(6, 1, 20, 20), torch.tensor([0, 1, 2, 0, 1, 2])
+    for net, optimizer in zip((theirs, ours), optimizers, strict=True):
+        for _ in range(3):
+
+            def closure(net=net, optimizer=optimizer):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(net(x)["logits"], y)
+                loss.backward()
+                return loss
+
+            assert optimizer.step(closure) > 0
+    for (name, a), b in zip(theirs.named_parameters(), ours.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    optimizers[1].zero_grad()
+    assert all(parameter.grad is None for parameter in ours.parameters())
+
+
+def test_optimizer_goes_on_from_its_state():
+    def make(net):
+        return MemoryOrderAdamW([{"params": list(net.parameters())}], lr=1e-2)
+
+    def step(net, optimizer):
+        optimizer.zero_grad()
+        net(x).square().sum().backward()
+        optimizer.step()
+
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 5, 5)
+    one = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    first = make(one)
+    step(one, first)
+    two = copy.deepcopy(one)
+    second = make(two)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))  # else they share it
+    step(one, first)
+    step(two, second)
+    assert torch.equal(one.weight, two.weight)
+
+
+def test_centre_tap_has_the_gradients_of_the_convolution():
+    torch.manual_seed(0)
+    plain = nn.Conv2d(4, 5, 3, padding=1, bias=False).double()
+    short = copy.deepcopy(plain)
+    short.__class__ = _SmallMapConv2d
+    grads = []
+    for conv in (plain, short):
+        x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(3, 4, 1, 1).requires_grad_()
+        conv(x).square().sum().backward()
+        grads.append((x.grad, conv.weight.grad))
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(memory._glibc() is None, reason="only glibc has these settings")
+def test_memory_is_kept_inside_and_given_back_at_the_end():
+    size = 160 * 2**20
+    with kept_memory(), kept_memory():  # nested: an estimator may fit another
+        before = resident_bytes()
+        torch.ones(size, dtype=torch.uint8)
+        assert resident_bytes() - before > size // 2
+    assert memory._users == 0
+    assert resident_bytes() - before < size // 2
+    torch.ones(size, dtype=torch.uint8)  # mapped again, so gone at once
+    assert resident_bytes() - before < size // 2
+
+
+def test_memory_settings_are_restored_after_an_error():
+    with pytest.raises(RuntimeError, match="on purpose"), kept_memory():
+        raise RuntimeError("on purpose")
+    assert memory._users == 0
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(memory, "_glibc", lambda: None)
+    with kept_memory():
+        assert memory._users == 0
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", ">f4"])
+def test_rows_on_the_device_are_the_rows_on_the_host(dtype, monkeypatch):
+    monkeypatch.setattr("icecore_sk._engine.rows.UPLOAD_BYTES", 100)  # several uploads
+    images = np.arange(11 * 12, dtype=dtype).reshape(11, 1, 3, 4)
+    rows = ImageRows([images[:4], images[4:]], np.arange(11.0)[:, None])
+    index = np.array([7, 0, 3, 3, 10])
+    host, device = HostRows(rows, CPU), DeviceRows(rows, CPU)
+    assert torch.equal(host.take(index), device.take(index))
+    np.testing.assert_array_equal(host.take(index).numpy(), images[index])
+    assert torch.equal(host.take_scalars(index), device.take_scalars(index))
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_pages_of_a_mapped_file_are_let_go(mode, tmp_path, monkeypatch):
+    monkeypatch.setattr(_images, "MAPPED_BYTES", 1000)
+    images = np.random.default_rng(0).integers(0, 256, (50, 1, 16, 16), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", images)
+    X = np.load(tmp_path / "x.npy", mmap_mode=mode)
+    if mode == "c":  # a change that lives in memory alone
+        X[3] = images[3] = 7
+    rows = ImageRows([np.asarray(X)])
+    assert (file_mapping(X) is None) == (mode == "c")
+    for index in (np.arange(50), np.arange(50)[::-1], np.array([3])):
+        np.testing.assert_array_equal(rows.gather(index), images[index])
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells what is resident")
+def test_a_mapped_file_does_not_become_resident(tmp_path, monkeypatch):
+    monkeypatch.setattr(_images, "MAPPED_BYTES", 2**22)
+    path = tmp_path / "many.npy"
+    np.save(path, np.zeros((2**16, 1, 32, 32), np.uint8))  # 64 MB
+    rows = ImageRows([np.load(path, mmap_mode="r")])
+    for start in range(0, 2**16, 256):
+        rows.gather(np.arange(start, start + 256))
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    (number,) = (i for i, line in enumerate(lines) if line.endswith("many.npy"))
+    (resident,) = (line for line in lines[number : number + 8] if line.startswith("Rss:"))
+    assert int(resident.split()[1]) < 16 * 1024  # kB; the system maps neighbours along
+
+
+def test_fit_of_a_mapped_file_is_fit_of_the_array(tmp_path, digits):
+    X = digits[0]
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    a = AutoEncoder(2, max_epochs=1, random_state=0).fit(X).transform(X)
+    b = AutoEncoder(2, max_epochs=1, random_state=0).fit(mapped).transform(mapped)
+    np.testing.assert_array_equal(a, b)
+
+
+def threads_of_a_fit(X) -> int:
+    AutoEncoder(2, max_epochs=1, random_state=0).fit(X)
+    return torch.get_num_threads()
+
+
+def test_workers_take_no_more_than_their_share_of_the_cores(digits, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(2 * cpu_count()))  # workers inherit it
+    get_reusable_executor().shutdown()  # else those of another test are used
+    threads = Parallel(n_jobs=2)(delayed(threads_of_a_fit)(digits[0][:20]) for _ in range(2))
+    get_reusable_executor().shutdown()
+    assert threads == [max(1, cpu_count() // 2)] * 2
+
+
+def test_outside_a_worker_the_number_of_threads_is_the_users(digits):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert threads_of_a_fit(digits[0][:20]) == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_speed_benchmark_runs(tmp_path):
+    words = ["--quick", "--parts", "fit", "--sizes", "28", "--models", "VAE", "--out"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "speed.py"), *words, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "| 28 | VAE |" in done.stdout
+    assert "(c) bare loop" in done.stdout
+    assert list(tmp_path.glob("*_quick.md"))

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types imports pytest format benchmark clean
+.PHONY: demo test lint types imports pytest format benchmark speed clean
 
 demo: .venv/installed
 	$(BIN)/icecore demo
@@ -28,6 +28,10 @@ format: .venv/installed
 
 benchmark: .venv/installed
 	$(BIN)/python benchmarks/leave_digits_out.py
+
+speed: .venv/installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[benchmark]"
+	$(BIN)/python benchmarks/speed.py
 
 # One resolver call installs torch and torchvision together, so that they match.
 .venv/installed: pyproject.toml

@@ -15,8 +15,6 @@ are the same for every pair.
 import argparse
 import json
 import os
-import platform
-import resource
 import subprocess
 import sys
 import time
@@ -29,8 +27,7 @@ os.environ.setdefault("ICECORE_DATA", str(SHARED))
 
 import joblib  # noqa: E402
 import numpy as np  # noqa: E402
-import sklearn  # noqa: E402
-import torch  # noqa: E402
+from provenance import peak_memory_mb, provenance  # noqa: E402
 from sklearn.cluster import HDBSCAN, KMeans  # noqa: E402
 from sklearn.covariance import LedoitWolf  # noqa: E402
 from sklearn.manifold import trustworthiness  # noqa: E402
@@ -42,7 +39,6 @@ from sklearn.metrics import (  # noqa: E402
 )
 from sklearn.neighbors import KNeighborsClassifier  # noqa: E402
 
-import icecore_sk  # noqa: E402
 from icecore_sk import (  # noqa: E402
     VAE,
     AutoEncoder,
@@ -173,47 +169,9 @@ def measure(name: str, held_out: list[int], seed: int, epochs: int | None, folde
         "transform_seconds": transform_seconds,
         "fit_peak_memory_mb": fit_memory,
         "peak_memory_mb": peak_memory_mb(),
-        **provenance(seed),
-    }
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def provenance(seed: int) -> dict:
-    """Say on what, with what, and from which commit a row was measured."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    return {
         "seed": seed,
-        "commit": commit or "unknown",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {cpu_name()}",
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "python": platform.python_version(),
-            "icecore_sk": icecore_sk.__version__,
-            "torch": torch.__version__,
-            "scikit-learn": sklearn.__version__,
-            "numpy": np.__version__,
-        },
+        **provenance(),
     }
-
-
-def cpu_name() -> str:
-    """Name the processor where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    wanted = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return wanted[0] if wanted else platform.processor()
 
 
 def row_name(name: str, held_out: list[int], seed: int) -> str:

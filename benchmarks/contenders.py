@@ -1,0 +1,356 @@
+"""The ways to train and run the same networks that `speed.py` compares.
+
+Each contender is a class with `fit(X, y)`, `transform(X)` and perhaps `score_samples(X)`, built as
+`Contender(model, shape, batch_size, epochs, device)`, where `model` names one of the four
+estimators. X is uint8 of shape (n, 1, H, W); what a contender needs to make of it (float32,
+normalised, on the device) is part of the time that it takes.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.models import resnet18
+
+import icecore_sk
+from icecore_sk._engine import MemoryOrderAdamW, autocast, autocast_dtype, kept_memory
+from icecore_sk._vae import N_ELBO_SAMPLES
+from icecore_sk.nn import Decoder, ELBOLoss, ReconstructionLoss, ResNet18Encoder, VAENet
+from icecore_sk.nn.autoencoder import AutoEncoderNet
+from icecore_sk.nn.classifier import ClassifierNet
+
+N_CLASSES = 7
+LATENT_DIM = 16
+N_FLOWS = icecore_sk.FlowVAE().n_flows
+LR = 1e-3
+# Batches at inference of all loops that choose for themselves: the size that ours takes.
+INFERENCE_PIXELS = 1024 * 1024
+
+
+class TorchvisionClassifier(nn.Module):
+    """ResNet18 as torchvision has it, with one input channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = resnet18(num_classes=N_CLASSES)
+        self.body.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+
+    def forward(self, image):
+        return self.body(image)
+
+    def features(self, image):
+        head, self.body.fc = self.body.fc, nn.Identity()
+        try:
+            return self.body(image)
+        finally:
+            self.body.fc = head
+
+
+def autoencoder_net(model: str, shape) -> nn.Module:
+    """The network of our autoencoders, with torch's own initialisation."""
+    if model == "AutoEncoder":
+        return AutoEncoderNet(shape, LATENT_DIM, "gaussian", image_mean=0.5, image_scale=0.3)
+    flows = N_FLOWS if model == "FlowVAE" else 0
+    return VAENet(shape, LATENT_DIM, "gaussian", flows, image_mean=0.5, image_scale=0.3)
+
+
+def autoencoder_loss(model: str) -> nn.Module:
+    return ReconstructionLoss() if model == "AutoEncoder" else ELBOLoss()
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Ours:
+    """icecore_sk, with every setting that bears on speed left alone."""
+
+    def __init__(self, model, shape, batch_size, epochs, device):
+        options = {"max_epochs": epochs, "batch_size": batch_size, "random_state": 0}
+        if model != "ResNet18Classifier":
+            options.update(latent_dim=LATENT_DIM, likelihood="gaussian")
+        self.estimator = getattr(icecore_sk, model)(device=str(device), **options)
+
+    def fit(self, X, y):
+        self.estimator.fit(X, y)
+        self.transform = self.estimator.transform
+        self.score_samples = self.estimator.score_samples
+
+
+class PlainLoop:
+    """(a) float32, TensorDataset, shuffling DataLoader, Adam: what most people write."""
+
+    def __init__(self, model, shape, batch_size, epochs, device):
+        self.model, self.shape, self.device = model, shape, device
+        self.batch_size, self.epochs = batch_size, epochs
+
+    def make(self):
+        if self.model == "ResNet18Classifier":
+            return TorchvisionClassifier().to(self.device), nn.CrossEntropyLoss()
+        net = autoencoder_net(self.model, self.shape).to(self.device)
+        return net, autoencoder_loss(self.model).to(self.device)
+
+    def loss(self, image, y):
+        if self.model == "ResNet18Classifier":
+            return self.criterion(self.net(image), y)
+        noise = torch.randn(len(image), LATENT_DIM, device=self.device)
+        return self.criterion(self.net(image, noise), {"image": image})["loss"].mean()
+
+    def loader(self, X, y=None, shuffle=False):
+        tensors = [torch.from_numpy(X).float() / 255]
+        if y is not None:
+            tensors.append(torch.from_numpy(y))
+        return DataLoader(TensorDataset(*tensors), batch_size=self.batch_size, shuffle=shuffle)
+
+    def fit(self, X, y):
+        self.net, self.criterion = self.make()
+        optimizer = torch.optim.Adam(self.net.parameters(), lr=LR)
+        self.net.train()
+        loader = self.loader(X, y, shuffle=True)
+        for _ in range(self.epochs):
+            for image, target in loader:
+                optimizer.zero_grad()
+                loss = self.loss(image.to(self.device), target.to(self.device))
+                loss.backward()
+                optimizer.step()
+        synchronize(self.device)
+
+    def run(self, X, function):
+        self.net.eval()
+        with torch.no_grad():
+            return np.concatenate(
+                [function(x.to(self.device)).cpu().numpy() for (x,) in self.loader(X)]
+            )
+
+    def transform(self, X):
+        if self.model == "ResNet18Classifier":
+            return self.run(X, self.net.features)
+        return self.run(X, self.net.encode)
+
+    def score_samples(self, X):
+        if self.model == "ResNet18Classifier":
+            return self.run(X, lambda x: self.net(x).logsumexp(1))
+        if self.model == "AutoEncoder":
+            return self.run(X, lambda x: -self.net(x)["nll"])
+        return self.run(X, lambda x: elbo_of(self.net, x))
+
+
+def elbo_of(net, image):
+    """The mean over as many noise vectors as `score_samples` of ours takes."""
+    noise = torch.randn(N_ELBO_SAMPLES, LATENT_DIM, device=image.device)
+    return net.elbo(image, noise)
+
+
+class Skorch(PlainLoop):
+    """(b) skorch's defaults around the same module, but Adam, a shuffle and no validation split.
+
+    By default skorch would keep a fifth of the rows for validation: other work, not less of it.
+    """
+
+    def fit(self, X, y):
+        from skorch import NeuralNet, NeuralNetClassifier
+
+        module, criterion = self.make()
+        options = {
+            "optimizer": torch.optim.Adam,
+            "lr": LR,
+            "max_epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "iterator_train__shuffle": True,
+            "train_split": None,
+            "verbose": 0,
+            "device": str(self.device),
+        }
+        images = X.astype(np.float32) / 255
+        if self.model == "ResNet18Classifier":
+            net = NeuralNetClassifier(module, criterion=criterion, **options)
+        else:
+
+            class Net(NeuralNet):
+                def infer(self, x, **fit_params):
+                    x = x.to(self.device)
+                    noise = torch.randn(len(x), LATENT_DIM, device=x.device)
+                    return self.module_(x, noise)
+
+                def get_loss(self, y_pred, y_true, X=None, training=False):
+                    batch = {"image": X.to(self.device)}
+                    return self.criterion_(y_pred, batch)["loss"].mean()
+
+            net = Net(module, criterion=criterion, **options)
+        net.fit(images, y)
+        synchronize(self.device)
+        self.net = net.module_
+
+
+class BareLoop(PlainLoop):
+    """(c) every trick of our engine in one loop without any framework: the limit."""
+
+    def make(self):
+        if self.model == "ResNet18Classifier":
+            net = ClassifierNet(self.shape, N_CLASSES, image_mean=0.5, image_scale=0.3)
+        else:
+            net = autoencoder_net(self.model, self.shape)
+        self.amp = autocast_dtype("auto", self.device)
+        return net.to(self.device, memory_format=torch.channels_last), None
+
+    def image(self, rows: torch.Tensor) -> torch.Tensor:
+        scaled = rows.to(self.device).float().div_(255)
+        return scaled.contiguous(memory_format=torch.channels_last)
+
+    def fit(self, X, y):
+        self.net, _ = self.make()
+        optimizer = MemoryOrderAdamW([{"params": list(self.net.parameters())}], lr=LR, fused=True)
+        self.net.train()
+        images, targets = torch.from_numpy(X), torch.from_numpy(y)
+        criterion = autoencoder_loss(self.model)
+        with kept_memory():
+            for _ in range(self.epochs):
+                for index in torch.randperm(len(X)).split(self.batch_size):
+                    batch = {"image": self.image(images[index])}
+                    optimizer.zero_grad()
+                    with autocast(self.amp, self.device):
+                        if self.model == "ResNet18Classifier":
+                            logits = self.net(batch["image"])["logits"]
+                            loss = F.cross_entropy(logits, targets[index].to(self.device))
+                        else:
+                            noise = torch.randn(len(index), LATENT_DIM, device=self.device)
+                            outputs = self.net(batch["image"], noise)
+                            loss = criterion(outputs, batch)["loss"].mean()
+                    loss.backward()
+                    optimizer.step()
+        synchronize(self.device)
+
+    def run(self, X, function):
+        self.net.eval()
+        size = int(min(256, max(16, INFERENCE_PIXELS // X[0].size)))
+        bounds = [*range(0, len(X), size), len(X)]
+        with torch.inference_mode(), autocast(self.amp, self.device), kept_memory():
+            parts = [
+                function(self.image(torch.from_numpy(X[i:j]))).float().cpu().numpy()
+                for i, j in pairwise(bounds)
+            ]
+        return np.concatenate(parts)
+
+    def transform(self, X):
+        if self.model == "ResNet18Classifier":
+            return self.run(X, self.net.embed)
+        return self.run(X, self.net.encode)
+
+    def score_samples(self, X):
+        if self.model == "ResNet18Classifier":
+            return self.run(X, lambda x: self.net(x)["logits"].logsumexp(1))
+        return super().score_samples(X)
+
+
+class Pythae:
+    """(d) pythae's VAE, and its VAE with planar flows, around the same encoder and decoder."""
+
+    def __init__(self, model, shape, batch_size, epochs, device):
+        self.model, self.shape, self.device = model, shape, device
+        self.batch_size, self.epochs = batch_size, epochs
+
+    def make(self):
+        from pythae.models import VAE, VAE_LinNF, VAE_LinNF_Config, VAEConfig
+        from pythae.models.base.base_utils import ModelOutput
+        from pythae.models.nn import BaseDecoder, BaseEncoder
+
+        shape = self.shape
+
+        class Encoder(BaseEncoder):
+            def __init__(self):
+                super().__init__()
+                self.body = ResNet18Encoder(shape[0], shape[1:])
+                self.mean = nn.Linear(512, LATENT_DIM)
+                self.log_var = nn.Linear(512, LATENT_DIM)
+
+            def forward(self, x):
+                h = self.body(x)
+                return ModelOutput(embedding=self.mean(h), log_covariance=self.log_var(h))
+
+        class SameDecoder(BaseDecoder):
+            def __init__(self):
+                super().__init__()
+                self.body = Decoder(LATENT_DIM, shape[0], shape[1:])
+
+            def forward(self, z):
+                return ModelOutput(reconstruction=self.body(z))
+
+        options = {"input_dim": shape, "latent_dim": LATENT_DIM, "reconstruction_loss": "mse"}
+        if self.model == "VAE":
+            return VAE(VAEConfig(**options), Encoder(), SameDecoder())
+        config = VAE_LinNF_Config(flows=["Planar"] * N_FLOWS, **options)
+        return VAE_LinNF(config, Encoder(), SameDecoder())
+
+    def fit(self, X, y):
+        from pythae.data.datasets import BaseDataset
+        from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+        logging.getLogger("pythae").setLevel(logging.ERROR)
+        silent = contextlib.redirect_stderr(io.StringIO())
+        with tempfile.TemporaryDirectory() as folder, silent:
+            images = torch.from_numpy(X).float() / 255
+            trainer = BaseTrainer(
+                self.make(),
+                BaseDataset(images, torch.from_numpy(y)),
+                training_config=BaseTrainerConfig(
+                    output_dir=folder,
+                    num_epochs=self.epochs,
+                    per_device_train_batch_size=self.batch_size,
+                    learning_rate=LR,
+                ),
+            )
+            trainer.train()
+        synchronize(self.device)
+        self.net = trainer.model
+
+    def transform(self, X):
+        self.net.eval()
+        images = torch.from_numpy(X).float() / 255
+        with torch.no_grad():
+            parts = [
+                self.net.encoder(x.to(self.device)).embedding.cpu().numpy()
+                for x in images.split(self.batch_size)
+            ]
+        return np.concatenate(parts)
+
+
+class PyOD:
+    """(e) PyOD's AutoEncoder: it takes rows only and has a network of its own, 64-32-64 wide."""
+
+    def __init__(self, model, shape, batch_size, epochs, device):
+        from pyod.models.auto_encoder import AutoEncoder
+
+        self.detector = AutoEncoder(
+            epoch_num=epochs, batch_size=batch_size, lr=LR, verbose=0, device=device
+        )
+
+    def fit(self, X, y):
+        self.detector.fit(X.reshape(len(X), -1).astype(np.float32) / 255)
+
+    def score_samples(self, X):
+        return -self.detector.decision_function(X.reshape(len(X), -1).astype(np.float32) / 255)
+
+
+CONTENDERS = {
+    "ours": Ours,
+    "(a) plain loop": PlainLoop,
+    "(b) skorch": Skorch,
+    "(c) bare loop": BareLoop,
+    "(d) pythae": Pythae,
+    "(e) PyOD": PyOD,
+}
+
+
+def takes_part(contender: str, model: str) -> bool:
+    """Whether a contender has a counterpart of this model."""
+    if contender == "(d) pythae":
+        return model in ("VAE", "FlowVAE")
+    return contender != "(e) PyOD" or model == "AutoEncoder"

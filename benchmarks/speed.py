@@ -1,0 +1,299 @@
+"""How fast the estimators train and run, beside the ways in which people do it today.
+
+    python benchmarks/speed.py                          # everything: about 80 minutes on two cores
+    python benchmarks/speed.py --parts fit --sizes 64   # one table
+    python benchmarks/speed.py --quick                  # a look at it: about 5 minutes
+
+Contenders take turns (A B C, A B C, ...), because the speed of a machine drifts; the table gives
+medians and ratios, the JSON files every single time. Each part is one file in `results/speed/`
+and is not measured again unless `--force` asks for it. The same command measures a GPU where torch
+finds one. What the contenders are: see `contenders.py`. pythae and PyOD are left out where they
+are not installed (`pip install pythae pyod`).
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+os.environ.setdefault("ICECORE_DATA", str(SHARED))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from contenders import CONTENDERS, N_CLASSES, TorchvisionClassifier, takes_part  # noqa: E402
+from provenance import cpu_name, provenance  # noqa: E402
+from speed_table import show  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results" / "speed"
+MODELS = ["ResNet18Classifier", "AutoEncoder", "VAE", "FlowVAE"]
+PACKAGES = {"(d) pythae": "pythae", "(e) PyOD": "pyod"}
+# Per image size: rows and epochs of a classifier's fit, of an autoencoder's, and the batch size.
+FITS = {28: (4096, 3, 2048, 2, 128), 64: (2048, 2, 1024, 2, 128), 128: (768, 2, 384, 2, 64)}
+QUICK = {28: (512, 1, 512, 1, 128), 64: (256, 1, 256, 1, 64), 128: (128, 1, 64, 1, 32)}
+INFERENCE_ROWS = {28: 4096, 64: 1024, 128: 256}
+SCALING_ROWS = (5_000, 20_000, 80_000)
+
+
+def make_data(n: int, size: int, seed: int = 0):
+    """Random pixels: no contender is quicker or slower for what is drawn."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 256, (n, 1, size, size), dtype=np.uint8)
+    return X, rng.integers(0, N_CLASSES, n)
+
+
+def seconds(function, *args) -> float:
+    started = time.perf_counter()
+    function(*args)
+    return time.perf_counter() - started
+
+
+def synchronized(function, device):
+    def call():
+        function()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return call
+
+
+# -------------------------------------------------------------------- the machine's own limit
+
+
+def measure_rates(device: torch.device, repeats: int) -> dict:
+    """Products of square matrices in float32 and bfloat16, in GFLOP/s: the best of three sizes."""
+    rates = {}
+    sides = (1024, 2048, 4096) if device.type == "cpu" else (4096, 8192, 16384)
+    for dtype in (torch.float32, torch.bfloat16):
+        best = 0.0
+        for side in sides:
+            a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+            multiply = synchronized(lambda a=a, b=b: a @ b, device)
+            multiply()
+            times = [seconds(multiply) for _ in range(max(5, repeats))]
+            best = max(best, 2 * side**3 / statistics.median(times) / 1e9)
+        rates[str(dtype).removeprefix("torch.")] = best
+    return rates
+
+
+def training_gflop(size: int) -> float:
+    """Billions of operations of one training step per image, counted on torchvision's ResNet18."""
+    net = TorchvisionClassifier()
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(2, 1, size, size)).sum().backward()
+    return counter.get_total_flops() / 2 / 1e9
+
+
+# -------------------------------------------------------------------- fit, transform, score
+
+
+def installed(contender: str) -> bool:
+    package = PACKAGES.get(contender)
+    return package is None or importlib.util.find_spec(package) is not None
+
+
+def measure_fits(model: str, size: int, args, device: torch.device) -> dict:
+    """Fit, transform and score in turns; images per second, every repeat."""
+    clf_rows, clf_epochs, ae_rows, ae_epochs, batch_size = (QUICK if args.quick else FITS)[size]
+    is_classifier = model == "ResNet18Classifier"
+    n, epochs = (clf_rows, clf_epochs) if is_classifier else (ae_rows, ae_epochs)
+    X, y = make_data(n, size)
+    X_new, _ = make_data(INFERENCE_ROWS[size] // (8 if args.quick else 1), size, seed=1)
+    names = [c for c in CONTENDERS if takes_part(c, model) and installed(c)]
+    rates: dict = {name: {"fit": [], "transform": [], "score_samples": []} for name in names}
+
+    def one_round(record: bool, X, y, epochs: int) -> None:
+        for name in names:
+            contender = CONTENDERS[name](model, (1, size, size), batch_size, epochs, device)
+            taken = {"fit": len(X) * epochs / seconds(contender.fit, X, y)}
+            for method in ("transform", "score_samples"):
+                if hasattr(contender, method):
+                    taken[method] = len(X_new) / seconds(getattr(contender, method), X_new)
+            for method, rate in taken.items() if record else ():
+                rates[name][method].append(rate)
+
+    one_round(False, X[: 2 * batch_size], y[: 2 * batch_size], 1)  # imports, caches, first calls
+    for _ in range(args.repeats):
+        one_round(True, X, y, epochs)
+    return {
+        "model": model,
+        "size": size,
+        "rows": n,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "images_per_second": rates,
+        "training_gflop_per_image": training_gflop(size) if is_classifier else None,
+    }
+
+
+# -------------------------------------------------------------------- in other processes
+
+
+def worker(*words: str, environment: dict | None = None):
+    """Run a function of `speed_workers.py` in a fresh process."""
+    script = str(Path(__file__).parent / "speed_workers.py")
+    done = subprocess.run(
+        [sys.executable, script, *words],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# -------------------------------------------------------------------- time against rows
+
+
+def measure_scaling(args, device: torch.device) -> dict:
+    """Seconds of fit and transform against the number of rows, and the exponent of the growth."""
+    from icecore_sk import ResNet18Classifier
+
+    sizes = [n // 20 for n in SCALING_ROWS] if args.quick else list(SCALING_ROWS)
+    X, y = make_data(max(sizes), 28)
+    times: dict = {"fit": {n: [] for n in sizes}, "transform": {n: [] for n in sizes}}
+    model = ResNet18Classifier(max_epochs=2, random_state=0, device=str(device))
+    model.fit(X[:512], y[:512])
+    for _ in range(args.repeats):
+        for n in sizes:
+            times["fit"][n].append(seconds(model.fit, X[:n], y[:n]))
+            times["transform"][n].append(seconds(model.transform, X[:n]))
+    exponents = {
+        method: float(
+            np.polyfit(np.log(sizes), np.log([statistics.median(t[n]) for n in sizes]), 1)[0]
+        )
+        for method, t in times.items()
+    }
+    return {"size": 28, "epochs": 2, "seconds": times, "exponent": exponents}
+
+
+# -------------------------------------------------------------------- quality
+
+
+def measure_quality(args, device: torch.device) -> dict:
+    """Accuracy and ELBO on MNIST's test images after equal training in bfloat16 and float32."""
+    from icecore_sk import VAE, ResNet18Classifier
+    from icecore_sk.datasets import fetch_mnist
+
+    n, n_test, epochs = (1000, 500, 1) if args.quick else (12_000, 10_000, 3)
+    X, y = fetch_mnist(subset="train", return_X_y=True)
+    X_test, y_test = fetch_mnist(subset="test", return_X_y=True)
+    X, y, X_test, y_test = X[:n], y[:n], X_test[:n_test], y_test[:n_test]
+    rows: dict = {"accuracy": {}, "ELBO": {}}
+    for seed in range(3):
+        for precision in ("bfloat16", "float32"):
+            options = {
+                "max_epochs": epochs,
+                "precision": precision,
+                "random_state": seed,
+                "device": str(device),
+            }
+            clf = ResNet18Classifier(**options).fit(X, y)
+            rows["accuracy"].setdefault(precision, []).append(float(clf.score(X_test, y_test)))
+            vae = VAE(16, likelihood="bernoulli", **options).fit(X)
+            elbo = float(vae.score_samples(X_test).mean())
+            rows["ELBO"].setdefault(precision, []).append(elbo)
+    return {"rows": n, "epochs": epochs, **rows}
+
+
+# -------------------------------------------------------------------- grid search
+
+
+def measure_search(args) -> dict:
+    """Seconds of the same GridSearchCV with one worker and with two, in fresh processes.
+
+    Once as a user starts it, and once with OMP_NUM_THREADS set to all cores, which every worker
+    inherits.
+    """
+    out: dict = {}
+    for setting in ("unset", str(os.cpu_count())):
+        for _ in range(args.repeats):
+            for n_jobs in ("1", "2"):
+                environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+                if setting != "unset":
+                    environment["OMP_NUM_THREADS"] = setting
+                n = "300" if args.quick else "2000"
+                taken = worker("search", n_jobs, n, environment=environment)
+                key = f"OMP_NUM_THREADS {setting}, n_jobs={n_jobs}"
+                out.setdefault(key, []).append(taken)
+    return out
+
+
+# -------------------------------------------------------------------- files and tables
+
+
+def kept(path: Path, force: bool, measure) -> dict:
+    """Read a result, or measure and write it."""
+    if force or not path.exists():
+        print(f"measuring {path.stem}", flush=True)
+        started = time.perf_counter()
+        result = {**measure(), **provenance()}
+        result["took_seconds"] = time.perf_counter() - started
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(result, indent=1) + "\n")
+        part.replace(path)
+    return json.loads(path.read_text())
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} cores of {cpu_name()}"
+
+
+def main() -> None:
+    parts = ["fit", "memory", "scaling", "quality", "search"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(FITS), choices=list(FITS))
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--force", action="store_true", help="measure again what is there")
+    parser.add_argument("--quick", action="store_true", help="small and short; not for the table")
+    args = parser.parse_args()
+    if args.quick:
+        args.repeats = 1
+    warnings.filterwarnings("ignore")
+    device = torch.device(args.device)
+    slug = re.sub(r"\W+", "_", device_name(device)).strip("_") + ("_quick" if args.quick else "")
+    folder = args.out / slug
+
+    def part(name: str, measure) -> dict:
+        return kept(folder / f"{name}.json", args.force, measure)
+
+    results: dict = {"rates": part("rates", lambda: measure_rates(device, args.repeats))}
+    if "fit" in args.parts:
+        for size in args.sizes:
+            for model in args.models:
+                results[f"{model}_{size}"] = part(
+                    f"fit_{model}_{size}",
+                    lambda m=model, s=size: measure_fits(m, s, args, device),
+                )
+    measures = {
+        "memory": lambda: {what: worker(what) for what in ("fit", "transform")},
+        "scaling": lambda: measure_scaling(args, device),
+        "quality": lambda: measure_quality(args, device),
+        "search": lambda: measure_search(args),
+    }
+    for name, measure in measures.items():
+        if name in args.parts:
+            results[name] = part(name, measure)
+    stored = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    table = show(device_name(device), stored)
+    (args.out / f"{slug}.md").write_text(table + "\n")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The tables of `speed.py`, as Markdown, from its JSON files."""
+
+import statistics
+
+METHODS = ("fit", "transform", "score_samples")
+
+
+def show(device: str, results: dict[str, dict]) -> str:
+    """Return all tables; `results` holds the JSON of every part that was measured."""
+    lines = [f"# Speed on {device}", ""]
+    rates = results["rates"]
+    lines.append(
+        f"Matrix products on this machine: {rates['float32']:.0f} GFLOP/s in float32, "
+        f"{rates['bfloat16']:.0f} in bfloat16. Threads: {rates['threads']}; torch "
+        f"{rates['versions']['torch']}; commit {rates['commit']}."
+    )
+    lines += ["", *fit_tables(results)]
+    for name, table in OTHERS.items():
+        if name in results:
+            lines += ["", *table(results[name])]
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
+
+
+def fit_tables(results: dict[str, dict]) -> list[str]:
+    rows = sorted(
+        (r for name, r in results.items() if name.startswith("fit_")),
+        key=lambda r: (r["size"], r["model"] != "ResNet18Classifier", r["model"]),
+    )
+    contenders = list(dict.fromkeys(c for r in rows for c in r["images_per_second"]))
+    lines = []
+    for method in METHODS:
+        lines += [
+            f"## {method}: images per second, median (least to most)",
+            "",
+            "| pixels | model | " + " | ".join(contenders) + " |",
+            "|---|---|" + "---|" * len(contenders),
+        ]
+        for row in rows:
+            cells = []
+            ours = statistics.median(row["images_per_second"]["ours"][method])
+            for contender in contenders:
+                values = row["images_per_second"].get(contender, {}).get(method)
+                if not values:
+                    cells.append("")
+                elif contender == "ours":
+                    cells.append(spread(values))
+                else:
+                    ratio = ours / statistics.median(values)
+                    cells.append(f"{spread(values)}, ours **{ratio:.2f}x**")
+            lines.append(f"| {row['size']} | {row['model']} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return [*lines, *share_of_the_limit(rows, results["rates"])]
+
+
+def share_of_the_limit(rows: list[dict], rates: dict) -> list[str]:
+    """How much of the machine's matrix products training the classifier reaches."""
+    lines = [
+        "## Training the classifier, as a share of the machine's bfloat16 matrix products",
+        "",
+        "| pixels | GFLOP per image | GFLOP/s reached | share |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        gflop = row["training_gflop_per_image"]
+        if gflop is not None:
+            reached = gflop * statistics.median(row["images_per_second"]["ours"]["fit"])
+            share = reached / rates["bfloat16"]
+            lines.append(f"| {row['size']} | {gflop:.2f} | {reached:.0f} | {share:.0%} |")
+    medians = {
+        (r["size"], r["model"]): statistics.median(r["images_per_second"]["ours"]["fit"])
+        for r in rows
+    }
+    for size in sorted({size for size, _ in medians}):
+        classifier = medians.get((size, "ResNet18Classifier"))
+        others = [
+            f"{model} {rate / classifier:.2f}"
+            for (s, model), rate in medians.items()
+            if classifier and s == size and model != "ResNet18Classifier"
+        ]
+        if others:
+            lines += ["", f"At {size} px, relative to the classifier: " + ", ".join(others) + "."]
+    return lines
+
+
+def memory_table(result: dict) -> list[str]:
+    fit, transform = result["fit"], result["transform"]
+    return [
+        "## Memory",
+        "",
+        f"Fitting {fit['images_mb']:.0f} MB of images (20,000 of 128x128, batch 128): peak "
+        f"{fit['peak_mb']:.0f} MB resident, of which {fit['before_mb']:.0f} MB before the fit.",
+        "",
+        f"transform of a memory-mapped file of {transform['file_mb']:.0f} MB (100,000 images of "
+        f"64x64): resident memory grows by {transform['growth_mb']:.0f} MB, of which "
+        f"{transform['features_mb']:.0f} MB are the features returned.",
+    ]
+
+
+def scaling_table(result: dict) -> list[str]:
+    lines = ["## Time against rows (classifier, 28 px, 2 epochs)", ""]
+    for method, times in result["seconds"].items():
+        parts = [f"{int(n):,} rows {statistics.median(t):.1f} s" for n, t in times.items()]
+        lines.append(f"- {method}: {', '.join(parts)}: exponent {result['exponent'][method]:.3f}")
+    return lines
+
+
+def quality_table(result: dict) -> list[str]:
+    lines = [
+        f"## Quality after equal training ({result['rows']:,} MNIST images, {result['epochs']} "
+        "epochs, three seeds)",
+        "",
+        "| precision | accuracy (known digits: all) | ELBO, nats (Bernoulli, grey levels) |",
+        "|---|---|---|",
+    ]
+    for precision in ("bfloat16", "float32"):
+        cells = []
+        for name, digits in (("accuracy", 4), ("ELBO", 2)):
+            values = result[name][precision]
+            each = ", ".join(f"{v:.{digits}f}" for v in values)
+            cells.append(
+                f"{statistics.mean(values):.{digits}f} +- {statistics.stdev(values):.{digits}f} "
+                f"({each})"
+            )
+        lines.append(f"| {precision} | {' | '.join(cells)} |")
+    return lines
+
+
+def search_table(result: dict) -> list[str]:
+    lines = ["## GridSearchCV, 4 fits and a refit, seconds in a fresh process", ""]
+    for key, values in result.items():
+        if key.startswith("OMP"):
+            lines.append(f"- {key}: {statistics.median(values):.1f} s")
+    return lines
+
+
+OTHERS = {
+    "memory": memory_table,
+    "scaling": scaling_table,
+    "quality": quality_table,
+    "search": search_table,
+}

@@ -1,0 +1,81 @@
+"""What `speed.py` measures in a process of its own: peak memory, and a grid search.
+
+    python benchmarks/speed_workers.py fit          # peak MB of fitting 20,000 images of 128x128
+    python benchmarks/speed_workers.py transform    # growth in MB over 100,000 images of 64x64
+    python benchmarks/speed_workers.py search 2 2000    # seconds with two workers, 2,000 images
+
+The last line of each is JSON.
+"""
+
+import json
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from provenance import peak_memory_mb
+from sklearn.model_selection import GridSearchCV
+
+from icecore_sk import AutoEncoder, ResNet18Classifier
+
+
+def resident_mb() -> float:
+    """Resident memory of this process now, where the system tells."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
+def fit(n: int = 20_000, size: int = 128) -> dict:
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (n, 1, size, size), dtype=np.uint8)
+    y = rng.integers(0, 7, n)
+    before = resident_mb()
+    ResNet18Classifier(max_epochs=1, batch_size=128, random_state=0).fit(X, y)
+    return {"images_mb": X.nbytes / 1e6, "before_mb": before, "peak_mb": peak_memory_mb()}
+
+
+def transform(n: int = 100_000, size: int = 64) -> dict:
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        X = np.lib.format.open_memmap(path, "w+", np.uint8, (n, 1, size, size))
+        for start in range(0, n, 5000):
+            X[start : start + 5000] = rng.integers(0, 256, X[start : start + 5000].shape)
+        X.flush()
+        del X
+        X = np.load(path, mmap_mode="r")
+        some = np.array(X[:256])
+        model = ResNet18Classifier(max_epochs=1, batch_size=128, random_state=0)
+        model.fit(some, rng.integers(0, 7, len(some)))
+        model.transform(some[:1])
+        before, peak_before = resident_mb(), peak_memory_mb()
+        features = model.transform(X)
+        return {
+            "file_mb": path.stat().st_size / 1e6,
+            "features_mb": features.nbytes / 1e6,
+            "before_mb": before,
+            # Fitting the small model may have peaked higher than anything after it.
+            "peak_mb": max(peak_memory_mb(), resident_mb()),
+            "peak_is_of_transform": peak_memory_mb() > peak_before,
+            "growth_mb": peak_memory_mb() - before,
+        }
+
+
+def search(n_jobs: int, n: int) -> float:
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (n, 1, 28, 28), dtype=np.uint8)
+    grid = GridSearchCV(
+        AutoEncoder(max_epochs=3, random_state=0), {"latent_dim": [8, 16]}, cv=2, n_jobs=n_jobs
+    )
+    started = time.perf_counter()
+    grid.fit(X)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    what, *numbers = sys.argv[1:]
+    functions = {"fit": fit, "transform": transform, "search": search}
+    print(json.dumps(functions[what](*map(int, numbers))))

@@ -39,6 +39,7 @@ def test_encoder_is_torchvisions_resnet18():
     ours = ResNet18Encoder(3, (128, 128)).eval().double()
     theirs = resnet18(weights=None)
     theirs.fc = nn.Identity()
+    assert list(ours.body.state_dict()) == list(theirs.state_dict())
     theirs.load_state_dict(ours.body.state_dict())
     theirs = theirs.eval().double()
     for side in (128, 28):  # at 28 pixels the centre-tap shortcut is taken

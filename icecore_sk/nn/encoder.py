@@ -1,9 +1,9 @@
-"""Image encoder: torchvision's ResNet18 with a first stage that suits the image."""
+"""Image encoder: ResNet18 with a first stage that suits the image."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import resnet18
+
+from icecore_sk.nn.resnet import ResNet18Body
 
 N_FEATURES = 512
 STEMS = ("auto", "standard", "pooled", "strided", "plain")
@@ -17,36 +17,6 @@ def choose_stem(height: int, width: int) -> str:
     to 16 pixels it would leave a map of 4x4 and less.
     """
     return "plain" if max(height, width) <= 16 else "standard"
-
-
-class _CentreTap(torch.autograd.Function):
-    """The middle of 3x3 kernels; indexing twice would fill two gradients of zeros, this one."""
-
-    @staticmethod
-    def forward(ctx, weight: Tensor) -> Tensor:
-        ctx.like = weight
-        return weight[:, :, 1, 1]
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        full = torch.zeros_like(ctx.like, dtype=grad.dtype)
-        full[:, :, 1, 1] = grad
-        return full
-
-
-class _SmallMapConv2d(nn.Conv2d):
-    """A convolution that skips the taps which only ever see padding.
-
-    On a 1x1 map a 3x3 kernel with padding 1 multiplies eight of its nine taps by zero. Late
-    ResNet18 stages meet such maps on images up to 32 pixels and hold most of its weights, so the
-    centre tap alone, as a matrix product, trains 1.6 times faster at 28 pixels.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.shape[-2:] == (1, 1) and self.kernel_size == (3, 3) and self.padding == (1, 1):
-            tap = _CentreTap.apply(self.weight)
-            return F.linear(input.flatten(1), tap)[:, :, None, None]
-        return super().forward(input)
 
 
 class ResNet18Encoder(nn.Module):
@@ -80,28 +50,15 @@ class ResNet18Encoder(nn.Module):
     def __init__(self, in_channels: int, image_size: tuple[int, int], stem: str = "auto"):
         super().__init__()
         self.stem = choose_stem(*image_size) if stem == "auto" else stem
-        body = resnet18(weights=None)
-        for module in body.modules():
-            # Same parameters, another forward: torchvision offers no hook for the convolution.
-            if type(module) is nn.Conv2d:
-                module.__class__ = _SmallMapConv2d
-        if self.stem == "standard":
-            body.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
-        else:
-            stride = 1 if self.stem == "plain" else 2
-            body.conv1 = nn.Conv2d(in_channels, 64, 3, stride=stride, padding=1, bias=False)
-        if self.stem in ("plain", "strided"):
-            body.maxpool = nn.Identity()
-        body.fc = nn.Identity()
-        self.body = body
+        self.body = ResNet18Body(
+            in_channels,
+            kernel_size=7 if self.stem == "standard" else 3,
+            stride=1 if self.stem == "plain" else 2,
+            pool=self.stem in ("standard", "pooled"),
+        )
 
     def forward(self, image: Tensor) -> Tensor:
-        body = self.body
-        # The published order is ReLU, then pooling. Both are monotonous, so they commute, and
-        # the ReLU of the largest map shrinks to a quarter.
-        x = body.relu(body.maxpool(body.bn1(body.conv1(image))))
-        x = body.layer4(body.layer3(body.layer2(body.layer1(x))))
-        return body.avgpool(x).flatten(1)  # (n, 512)
+        return self.body(image)  # (n, 512)
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:

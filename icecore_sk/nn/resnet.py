@@ -1,0 +1,116 @@
+"""The body of ResNet18, laid out for training on small images.
+
+torchvision has the same network, and the parameters here have its names and order, so weights go
+either way. Ours are the convolutions that skip taps which only see padding, and the stages that
+make their maps twice instead of keeping them. Importing torchvision's models also imports torch's
+compiler, which takes longer than everything else together and 160 MB.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from icecore_sk.nn.recompute import convolve_and_pool, norm_relu_convolve
+
+WIDTHS = (64, 128, 256, 512)
+
+
+class _CentreTap(torch.autograd.Function):
+    """The middle of 3x3 kernels; indexing twice would fill two gradients of zeros, this one."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor) -> Tensor:
+        ctx.like = weight
+        return weight[:, :, 1, 1]
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
+        full = torch.zeros_like(ctx.like, dtype=grad.dtype)
+        full[:, :, 1, 1] = grad
+        return full
+
+
+class SmallMapConv2d(nn.Conv2d):
+    """A convolution without bias that skips the taps which only ever see padding.
+
+    On a 1x1 map a 3x3 kernel with padding 1 multiplies eight of its nine taps by zero. Late
+    ResNet18 stages meet such maps on images up to 32 pixels and hold most of its weights, so the
+    centre tap alone, as a matrix product, trains 1.6 times faster at 28 pixels.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
+        padding = kernel_size // 2
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.shape[-2:] == (1, 1) and self.kernel_size == (3, 3):
+            tap = _CentreTap.apply(self.weight)
+            return F.linear(input.flatten(1), tap)[:, :, None, None]
+        return super().forward(input)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which a 1x1 convolution fits where shapes differ."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.conv1 = SmallMapConv2d(in_channels, out_channels, 3, stride)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = SmallMapConv2d(out_channels, out_channels, 3)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.downsample = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                SmallMapConv2d(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(norm_relu_convolve(self.conv1(x), self.bn1, self.conv2))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
+
+
+class ResNet18Body(nn.Module):
+    """ResNet18 from the first convolution to the mean over the last map.
+
+    Parameters
+    ----------
+    in_channels : int
+        Number of image channels.
+    kernel_size, stride : int
+        Of the first convolution.
+    pool : bool
+        Whether max pooling follows it.
+
+    References
+    ----------
+    .. [1] He, Zhang, Ren and Sun (2016). Deep residual learning for image recognition. CVPR.
+    """
+
+    def __init__(self, in_channels: int, kernel_size: int = 7, stride: int = 2, pool: bool = True):
+        super().__init__()
+        self.conv1 = SmallMapConv2d(in_channels, WIDTHS[0], kernel_size, stride)
+        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        self.pool = pool
+        self.layer1 = self._stage(WIDTHS[0], WIDTHS[0], stride=1)
+        self.layer2 = self._stage(WIDTHS[0], WIDTHS[1], stride=2)
+        self.layer3 = self._stage(WIDTHS[1], WIDTHS[2], stride=2)
+        self.layer4 = self._stage(WIDTHS[2], WIDTHS[3], stride=2)
+
+    @staticmethod
+    def _stage(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(
+            BasicBlock(in_channels, out_channels, stride),
+            BasicBlock(out_channels, out_channels, stride=1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        # The published order is ReLU, then pooling. Both are monotonous, so they commute, and
+        # the ReLU of the largest map shrinks to a quarter.
+        if self.pool:
+            x = convolve_and_pool(image, self.conv1, self.bn1)
+        else:
+            x = self.bn1(self.conv1(image))
+        x = F.relu(x, inplace=True)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return x.mean((2, 3))  # (n, 512)

@@ -235,7 +235,9 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         # On the meta device no weight is drawn, so torch's global generator stays where it is.
         with torch.device("meta"):
             module = self._network(**net_args)
-        module = module.to_empty(device="cpu").to(memory_format=torch.channels_last)
+        # `to_empty` would do, but asks torch's compiler for strides: seconds to import, 100 MB.
+        module = module._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device="cpu"))
+        module = module.to(memory_format=torch.channels_last)
         if generator is not None:
             with torch.no_grad():
                 initialise(module, generator)

@@ -12,26 +12,33 @@ import torch
 import torch.nn.functional as F
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky import get_reusable_executor
+from numpy.testing import assert_array_equal
+from skorch.callbacks import Callback
 from torch import nn
 
 from icecore_sk import AutoEncoder, _images
 from icecore_sk._engine import DeviceRows, HostRows, MemoryOrderAdamW, kept_memory, memory
 from icecore_sk._images import ImageRows, file_mapping
 from icecore_sk.nn import ClassifierNet
-from icecore_sk.nn.encoder import _SmallMapConv2d
+from icecore_sk.nn.resnet import SmallMapConv2d
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
 
 
-def test_optimizer_is_adamw_bit_for_bit():
+@pytest.mark.parametrize("in_backward", [False, True])
+def test_optimizer_is_adamw_bit_for_bit(in_backward):
     torch.manual_seed(0)
     theirs = ClassifierNet((1, 20, 20), 3).to(memory_format=torch.channels_last)
     ours = copy.deepcopy(theirs)
     optimizers = [
         torch.optim.AdamW(theirs.parameters(), lr=1e-3, weight_decay=0.1, fused=True),
         MemoryOrderAdamW(
-            [{"params": list(ours.parameters())}], lr=1e-3, weight_decay=0.1, fused=True
+            [{"params": list(ours.parameters())}],
+            in_backward=in_backward,
+            lr=1e-3,
+            weight_decay=0.1,
+            fused=True,
         ),
     ]
     x, y = torch.rand(6, 1, 20, 20), torch.tensor([0, 1, 2, 0, 1, 2])
@@ -45,10 +52,38 @@ def test_optimizer_is_adamw_bit_for_bit():
                 return loss
 
             assert optimizer.step(closure) > 0
+            # Kept for whoever looks at gradients after the step, or let go within it.
+            kept = [parameter.grad is not None for parameter in net.parameters()]
+            assert not any(kept) if in_backward and net is ours else all(kept)
     for (name, a), b in zip(theirs.named_parameters(), ours.parameters(), strict=True):
         assert torch.equal(a, b), name
     optimizers[1].zero_grad()
     assert all(parameter.grad is None for parameter in ours.parameters())
+
+
+class GradientNorms(Callback):
+    """What a user writes to watch training."""
+
+    def initialize(self):
+        self.norms_ = []
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.norms_.append(sum(float(p.grad.norm()) for _, p in named_parameters))
+        LOOKED_AT.append(self.norms_[-1])
+
+
+LOOKED_AT: list[float] = []
+
+
+def test_a_callback_that_looks_at_gradients_finds_them():
+    LOOKED_AT.clear()
+    X = np.random.default_rng(0).random((12, 1, 17, 17), dtype=np.float32)
+    settings = dict(latent_dim=2, max_epochs=2, batch_size=6, random_state=0)
+    watched = AutoEncoder(**settings, callbacks=[GradientNorms()]).fit(X)
+    assert len(LOOKED_AT) == 4
+    assert min(LOOKED_AT) > 0
+    alone = AutoEncoder(**settings).fit(X)
+    assert_array_equal(watched.transform(X), alone.transform(X))
 
 
 def test_optimizer_goes_on_from_its_state():
@@ -76,8 +111,8 @@ def test_optimizer_goes_on_from_its_state():
 def test_centre_tap_has_the_gradients_of_the_convolution():
     torch.manual_seed(0)
     plain = nn.Conv2d(4, 5, 3, padding=1, bias=False).double()
-    short = copy.deepcopy(plain)
-    short.__class__ = _SmallMapConv2d
+    short = SmallMapConv2d(4, 5, 3).double()
+    short.load_state_dict(plain.state_dict())
     grads = []
     for conv in (plain, short):
         x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(3, 4, 1, 1).requires_grad_()
@@ -85,6 +120,20 @@ def test_centre_tap_has_the_gradients_of_the_convolution():
         grads.append((x.grad, conv.weight.grad))
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_neither_import_nor_fit_loads_what_they_do_not_need():
+    code = """
+import sys
+import numpy as np
+import icecore_sk
+X = np.zeros((8, 20, 20), np.uint8)
+icecore_sk.ResNet18Classifier(max_epochs=1).fit(X, np.arange(8) % 2).transform(X)
+print([name for name in ("torch._dynamo", "sympy", "torchvision", "umap", "matplotlib")
+       if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def resident_bytes() -> int:

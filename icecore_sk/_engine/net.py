@@ -147,7 +147,9 @@ class ImageNet(NeuralNet):
         self.calibration_ = X.calibration
         self.notify("on_train_begin", X=X, y=y)
         done = sum(cb.restore(self) for _, cb in self.callbacks_ if hasattr(cb, "restore"))
+        self.good_weights_ = None
         self.remember_weights()
+        self.optimizer_.in_backward = self.device == "cpu" and not self.gradients_are_watched()
         try:
             if not self.stopped_early():
                 with kept_memory():
@@ -169,10 +171,19 @@ class ImageNet(NeuralNet):
             for _, callback in self.callbacks_
         )
 
+    def gradients_are_watched(self) -> bool:
+        return any(
+            type(callback).on_grad_computed is not Callback.on_grad_computed
+            for _, callback in self.callbacks_
+        )
+
     def remember_weights(self) -> None:
-        self.good_weights_ = {
-            name: value.detach().clone() for name, value in self.module_.state_dict().items()
-        }
+        state = self.module_.state_dict()
+        # Into the same memory each time, so that copies do not come to lie between maps.
+        if self.good_weights_ is None:
+            self.good_weights_ = {name: value.clone() for name, value in state.items()}
+        for name, value in state.items():
+            self.good_weights_[name].copy_(value)
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:

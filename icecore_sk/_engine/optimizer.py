@@ -1,7 +1,14 @@
 """AdamW that updates every weight in the order in which it lies in memory."""
 
+import inspect
+
 import torch
 from torch import Tensor
+
+# torch decorates these with calls of its compiler, whose import takes seconds and 160 MB and has
+# no use here. What is called is what the decorators would call.
+_add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+_adamw_step = inspect.unwrap(torch.optim.AdamW.step)
 
 
 def lies_channels_last(tensor: Tensor) -> bool:
@@ -16,10 +23,22 @@ class MemoryOrderAdamW(torch.optim.AdamW):
     share the weights' memory and have its order.
 
     The weights must stay where they are: build the optimizer after the module has been moved.
+
+    Parameters
+    ----------
+    params : iterable of dict
+        Parameter groups.
+    in_backward : bool
+        Update each weight as soon as the closure's backward pass has its gradient, which is then
+        let go. All gradients together are as large as the weights, and lie where the backward
+        pass could have put its maps. Nothing sees the gradients then.
+    **kwargs
+        As of `torch.optim.AdamW`.
     """
 
-    def __init__(self, params, **kwargs):
+    def __init__(self, params, in_backward=False, **kwargs):
         groups = [dict(group) for group in params]
+        self.in_backward = in_backward
         self.weights = [list(group["params"]) for group in groups]
         for group in groups:
             group["params"] = [
@@ -27,23 +46,75 @@ class MemoryOrderAdamW(torch.optim.AdamW):
                 for w in group["params"]
             ]
         super().__init__(groups, **kwargs)
+        # Before the first batch, so that they do not come to lie between its maps.
+        for group in self.param_groups:
+            for view in group["params"]:
+                self.state[view] = {
+                    "step": torch.zeros((), device=view.device if group["fused"] else None),
+                    "exp_avg": torch.zeros_like(view),
+                    "exp_avg_sq": torch.zeros_like(view),
+                }
+
+    def add_param_group(self, param_group):
+        _add_param_group(self, param_group)
 
     def step(self, closure=None):
-        loss = None
-        if closure is not None:
+        handles = []
+        if self.in_backward:
+            for group, view, weight in self._triples():
+
+                def update(weight, group=group, view=view):
+                    self._update(group, view, weight)
+
+                handles.append(weight.register_post_accumulate_grad_hook(update))
+        try:
             with torch.enable_grad():
-                loss = closure()
-        for group, weights in zip(self.param_groups, self.weights, strict=True):
-            for view, weight in zip(group["params"], weights, strict=True):
-                grad = weight.grad
-                if grad is not None and lies_channels_last(weight):
-                    grad = grad.permute(0, 2, 3, 1).contiguous()
-                view.grad = grad
-        super().step()
+                loss = closure() if closure is not None else None
+        finally:
+            for handle in handles:
+                handle.remove()
+        # Those that no hook has seen to.
+        for _, view, weight in self._triples():
+            view.grad = None if weight.grad is None else _gradient(weight, weight.grad)
+        with torch.no_grad():
+            _adamw_step(self)
         return loss
 
+    def _triples(self):
+        for group, weights in zip(self.param_groups, self.weights, strict=True):
+            for view, weight in zip(group["params"], weights, strict=True):
+                yield group, view, weight
+
+    @torch.no_grad()
+    def _update(self, group, view: Tensor, weight: Tensor) -> None:
+        """Update one weight as `torch.optim.AdamW` does, and drop its gradient."""
+        assert weight.grad is not None
+        state = self.state[view]
+        state["step"] += 1
+        beta1, beta2 = group["betas"]
+        torch._fused_adamw_(
+            [view],
+            [_gradient(weight, weight.grad)],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+        weight.grad = None
+
     def zero_grad(self, set_to_none=True):
-        for weights in self.weights:
-            for weight in weights:
-                weight.grad = None
-        super().zero_grad(set_to_none=True)
+        for _, view, weight in self._triples():
+            weight.grad = None
+            view.grad = None
+
+
+def _gradient(weight: Tensor, grad: Tensor) -> Tensor:
+    """The gradient in the order in which the weight lies in memory."""
+    return grad.permute(0, 2, 3, 1).contiguous() if lies_channels_last(weight) else grad

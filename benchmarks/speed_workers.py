@@ -8,6 +8,7 @@ The last line of each is JSON.
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -22,9 +23,9 @@ from icecore_sk import AutoEncoder, ResNet18Classifier
 
 
 def resident_mb() -> float:
-    """Resident memory of this process now, where the system tells."""
+    """Resident memory of this process now, in units of 10^6 bytes, where the system tells."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def fit(n: int = 20_000, size: int = 128) -> dict:

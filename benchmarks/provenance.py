@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,4 +49,12 @@ def cpu_name() -> str:
 
 def peak_memory_mb() -> float:
     """Largest resident memory of this process so far, in units of 10^6 bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    # `ru_maxrss` would do everywhere, but a process starts with the figure of the one that started
+    # it, so that a small one started by a large one would seem large.
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e6

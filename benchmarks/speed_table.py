@@ -2,6 +2,7 @@
 
 import statistics
 
+FORMATS = ("bfloat16", "float32")  # the first that a machine has is what "auto" takes
 METHODS = ("fit", "transform", "score_samples")
 
 
@@ -9,9 +10,9 @@ def show(device: str, results: dict[str, dict]) -> str:
     """Return all tables; `results` holds the JSON of every part that was measured."""
     lines = [f"# Speed on {device}", ""]
     rates = results["rates"]
+    products = ", ".join(f"{rates[f]:.0f} GFLOP/s in {f}" for f in FORMATS if f in rates)
     lines.append(
-        f"Matrix products on this machine: {rates['float32']:.0f} GFLOP/s in float32, "
-        f"{rates['bfloat16']:.0f} in bfloat16. Threads: {rates['threads']}; torch "
+        f"Matrix products on this machine: {products}. Threads: {rates['threads']}; torch "
         f"{rates['versions']['torch']}; commit {rates['commit']}."
     )
     lines += ["", *fit_tables(results)]
@@ -58,8 +59,9 @@ def fit_tables(results: dict[str, dict]) -> list[str]:
 
 def share_of_the_limit(rows: list[dict], rates: dict) -> list[str]:
     """How much of the machine's matrix products training the classifier reaches."""
+    taken = next(name for name in FORMATS if name in rates)
     lines = [
-        "## Training the classifier, as a share of the machine's bfloat16 matrix products",
+        f"## Training the classifier, as a share of the machine's {taken} matrix products",
         "",
         "| pixels | GFLOP per image | GFLOP/s reached | share |",
         "|---|---|---|---|",
@@ -68,7 +70,7 @@ def share_of_the_limit(rows: list[dict], rates: dict) -> list[str]:
         gflop = row["training_gflop_per_image"]
         if gflop is not None:
             reached = gflop * statistics.median(row["images_per_second"]["ours"]["fit"])
-            share = reached / rates["bfloat16"]
+            share = reached / rates[taken]
             lines.append(f"| {row['size']} | {gflop:.2f} | {reached:.0f} | {share:.0%} |")
     medians = {
         (r["size"], r["model"]): statistics.median(r["images_per_second"]["ours"]["fit"])
@@ -116,7 +118,7 @@ def quality_table(result: dict) -> list[str]:
         "| precision | accuracy (known digits: all) | ELBO, nats (Bernoulli, grey levels) |",
         "|---|---|---|",
     ]
-    for precision in ("bfloat16", "float32"):
+    for precision in [name for name in FORMATS if name in result["accuracy"]]:
         cells = []
         for name, digits in (("accuracy", 4), ("ELBO", 2)):
             values = result[name][precision]

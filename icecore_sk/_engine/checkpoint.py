@@ -60,7 +60,7 @@ class Checkpoint(Callback):
             "optimizer": net.optimizer_.state_dict(),
             "generators": [generator.get_state() for generator in self.generators],
             "history": [dict(row, batches=[]) for row in net.history],
-            "callbacks": [callback_state(callback) for _, callback in net.callbacks_],
+            "callbacks": {name: callback_state(callback) for name, callback in net.callbacks_},
         }
         part = self.path.with_suffix(".part")
         try:
@@ -107,8 +107,9 @@ class Checkpoint(Callback):
             for name, value in row.items():
                 if name != "batches":
                     net.history.record(name, value)
-        for (_, callback), saved in zip(net.callbacks_, state["callbacks"], strict=True):
-            set_callback_state(callback, saved)
+        # By name: the fit that goes on may have other callbacks of the user's than the one before.
+        for name, callback in net.callbacks_:
+            set_callback_state(callback, state["callbacks"].get(name, {}))
         return len(state["history"])
 
 

@@ -189,6 +189,8 @@ def test_augment_fills_with_the_given_grey_and_shifts_by_the_given_share():
     moved = Augment(torch.Generator().manual_seed(0), shift=0.2)(spot)[:, 0]
     rows = (moved.sum(2) * torch.arange(21)).sum(1) / moved.sum((1, 2))
     assert 2.5 < (rows - 10).abs().max() < 4.3
+    # By whole pixels: nothing is blurred.
+    torch.testing.assert_close(moved, moved.round(), rtol=0, atol=1e-4)
 
 
 def test_turn_of_an_image_that_is_not_square_keeps_shapes():

@@ -29,7 +29,7 @@ class Augment:
     rotate : float
         Largest angle in degrees.
     shift : float
-        Largest shift as a share of the side.
+        Largest shift as a share of the side; shifts are by whole pixels.
     scale : float
         Largest relative change of size.
     brightness : float
@@ -58,7 +58,10 @@ class Augment:
         n, _, height, width = image.shape
         angle = self._symmetric(n) * math.radians(self.rotate)
         size = 1.0 + self._symmetric(n) * self.scale
-        shift_x, shift_y = self._symmetric(n) * self.shift, self._symmetric(n) * self.shift
+        # By whole pixels: between them everything would be blurred, and how sharp a particle is
+        # tells one that was missed by the focus from others.
+        shift_x = (self._symmetric(n) * self.shift * width).round() / width
+        shift_y = (self._symmetric(n) * self.shift * height).round() / height
         mirror = torch.ones(n)
         if self.flip:
             mirror -= 2.0 * self._integers(n, 2)

@@ -34,11 +34,13 @@ from icecore_sk._engine import (
     Split,
     autocast,
     autocast_dtype,
+    balanced,
     history_rows,
     kept_memory,
     make_early_stopping,
     make_schedule,
     module_arrays,
+    permutation,
     place_rows,
     prepare_images,
     resolve_device,
@@ -160,9 +162,14 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
             return Batches(placed, index, size, y=target, noise=noisy, **kwargs)
 
         augment = self._make_augmentation(rows, augmenting)
-        split = Split(batches(train, noise, shuffle=shuffling, augment=augment))
+        classes = self._classes_to_balance(target)
+        split = Split(batches(train, noise, shuffle=shuffling, classes=classes, augment=augment))
+        # The norms are measured on what training sees, or they would expect another mixture.
+        order = train if classes is None else balanced(train, classes[train], splitting)
         n_some = self._n_calibration_rows(len(train))
-        some = train[np.linspace(0, len(train) - 1, n_some).astype(int)]
+        some = order[np.linspace(0, len(order) - 1, n_some).astype(int)]
+        # Batches of one class each, as sorted rows would give, hide how far classes lie apart.
+        some = some[permutation(len(some), splitting)]
         split.calibration = batches(some, calibration_noise, repeatable=True)
         if valid is not None:
             split.valid = batches(valid, valid_noise, repeatable=True)
@@ -494,6 +501,10 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
 
     def _noise_width(self) -> int:
         return 0
+
+    def _classes_to_balance(self, target) -> np.ndarray | None:
+        """Classes of which every training pass is to see equally many rows."""
+        return None
 
     def _make_augmentation(self, rows, generator: torch.Generator):
         return None

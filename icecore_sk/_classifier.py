@@ -17,6 +17,8 @@ from icecore_sk._images import edge_grey
 from icecore_sk.nn import ClassificationLoss, ClassifierNet
 from icecore_sk.nn.augment import STRENGTHS, Augment
 
+BALANCED_SAMPLING = "balanced_sampling"
+
 
 class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     """ResNet18 [1]_ that classifies images, with their scalars where X has some.
@@ -38,8 +40,10 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         Highest learning rate of the one-cycle schedule of AdamW.
     weight_decay : float, default=1e-2
         Decoupled weight decay of AdamW.
-    class_weight : {"balanced"}, dict or None, default=None
-        Factors of the classes in the loss, as in scikit-learn.
+    class_weight : {"balanced", "balanced_sampling"}, dict or None, default=None
+        Factors of the classes in the loss, as in scikit-learn. "balanced_sampling" leaves the loss
+        alone and draws equally many rows of every class in each epoch instead, so that a class of
+        a few rows is in every batch; with `augmentation` each of its rows is seen in many views.
     augmentation : dict or None, default=None
         Random views of the training images, drawn anew in each epoch: largest "rotate" (degrees),
         "shift" (share of the side), "scale" and "brightness" (relative change); "flip" and
@@ -117,11 +121,11 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
 
     _parameter_constraints: dict = {
         **BaseImageEstimator._parameter_constraints,
-        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "class_weight": [StrOptions({"balanced", BALANCED_SAMPLING}), dict, None],
         "augmentation": [dict, None],
     }
     _net_param_names = ("stem", "scalar_width")
-    _inputs = ("image", "scalars")
+    _inputs = ("image", "scalars", "noise")
 
     def __init__(
         self,
@@ -290,6 +294,12 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
             weight = torch.tensor(self._class_weights, dtype=torch.float32)
         return ClassificationLoss(weight)
 
+    def _noise_width(self) -> int:
+        return ClassifierNet.noise_width(self.n_scalars_)
+
+    def _classes_to_balance(self, target):
+        return target if self.class_weight == BALANCED_SAMPLING else None
+
     def _make_augmentation(self, rows, generator):
         if not self.augmentation:
             return None
@@ -329,7 +339,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
                 f"{self.classes_.tolist()[0]!r}."
             )
         self._class_weights = None
-        if self.class_weight is not None:
+        if self.class_weight not in (None, BALANCED_SAMPLING):
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             # Mean 1 over the rows: the learning rate then means the same with weights or without.
             self._class_weights = (weights / weights[target].mean()).tolist()

@@ -1,6 +1,6 @@
 """How a network is trained and run, once, for all estimators."""
 
-from icecore_sk._engine.batches import Batches, prepare_images
+from icecore_sk._engine.batches import Batches, balanced, permutation, prepare_images
 from icecore_sk._engine.checkpoint import Checkpoint, CheckpointError
 from icecore_sk._engine.memory import kept_memory
 from icecore_sk._engine.net import (
@@ -31,11 +31,13 @@ __all__ = [
     "Split",
     "autocast",
     "autocast_dtype",
+    "balanced",
     "history_rows",
     "kept_memory",
     "make_early_stopping",
     "make_schedule",
     "module_arrays",
+    "permutation",
     "place_rows",
     "prepare_images",
     "resolve_device",

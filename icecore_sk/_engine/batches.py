@@ -16,6 +16,24 @@ def prepare_images(images: torch.Tensor) -> torch.Tensor:
     return scaled.contiguous(memory_format=torch.channels_last)
 
 
+def permutation(n: int, generator: torch.Generator) -> np.ndarray:
+    return torch.randperm(n, generator=generator).numpy()
+
+
+def balanced(index: np.ndarray, classes: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """Draw as many rows as `index` has, equally many of each class (to within one).
+
+    Each class is gone through without repetition before any of its rows comes again.
+    """
+    members = [index[classes == c] for c in np.unique(classes)]
+    shares = [len(part) for part in np.array_split(index, len(members))]
+    parts = []
+    for rows, share in zip(members, shares, strict=True):
+        rounds = [permutation(len(rows), generator) for _ in range(-(-share // len(rows)))]
+        parts.append(rows[np.concatenate(rounds)[:share]] if rounds else rows[:0])
+    return np.concatenate(parts)
+
+
 class Batches:
     """Iterate over rows of an image set as dictionaries of tensors on the device.
 
@@ -32,6 +50,9 @@ class Batches:
         Targets by row of `rows` (not of `index`).
     shuffle : torch.Generator or None
         Draws a new order in each pass; None keeps the order.
+    classes : ndarray of int or None
+        Classes by row of `rows`. With `shuffle`, each pass then draws as many rows of every class:
+        rows of rare classes recur, of common ones each pass takes others.
     noise : tuple of (int, torch.Generator) or None
         Columns of standard normal noise for each row, and the generator that draws them.
     augment : callable or None
@@ -47,13 +68,14 @@ class Batches:
         batch_size: int,
         y: np.ndarray | None = None,
         shuffle: torch.Generator | None = None,
+        classes: np.ndarray | None = None,
         noise: tuple[int, torch.Generator] | None = None,
         augment=None,
         repeatable: bool = False,
     ):
         self.rows, self.index, self.y, self.device = rows, index, y, rows.device
         self.batch_size, self.shuffle, self.noise = batch_size, shuffle, noise
-        self.augment, self.repeatable = augment, repeatable
+        self.classes, self.augment, self.repeatable = classes, augment, repeatable
         self.noise_start = noise[1].get_state() if noise is not None else None
 
     def bounds(self) -> list[int]:
@@ -67,14 +89,21 @@ class Batches:
         return len(self.bounds()) - 1
 
     def __iter__(self):
-        order = self.index
-        if self.shuffle is not None:
-            order = order[torch.randperm(len(order), generator=self.shuffle).numpy()]
+        order = self.order()
         if self.repeatable and self.noise is not None:
             self.noise[1].set_state(self.noise_start)
         bounds = self.bounds()
         for start, stop in pairwise(bounds):
             yield self.batch(order[start:stop])
+
+    def order(self) -> np.ndarray:
+        """Return the rows of one pass."""
+        if self.shuffle is None:
+            return self.index
+        order = self.index
+        if self.classes is not None:
+            order = balanced(order, self.classes[order], self.shuffle)
+        return order[permutation(len(order), self.shuffle)]
 
     def batch(self, index: np.ndarray) -> tuple[dict[str, torch.Tensor], None]:
         """Return the rows at `index` in skorch's form (X, y); the target travels in X."""

@@ -3,6 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -215,10 +216,11 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
 
         Returns
         -------
-        images : ndarray, float32
-            On the scale that the network sees (uint8 divided by 255), without scalars: of shape
-            (n, H, W) or (n, C, H, W) as X was in `fit`, (n, C * H * W) where X had rows. A particle
-            table gives (n, H, W) for grey images.
+        images : ndarray, float32, or particle table
+            On the scale that the network sees (uint8 divided by 255): of shape (n, H, W) or
+            (n, C, H, W) as X was in `fit`, (n, C * H * W) where X had rows. A particle table gives
+            (n, H, W) for grey images. With ``scalar_weight > 0`` the decoded scalars come along, as
+            they did in X: in columns behind the pixels, or by name in a particle table.
         """
         check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32, estimator=self, input_name="Z")
@@ -227,7 +229,7 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
                 f"Z has {Z.shape[1]} columns, but {type(self).__name__} has "
                 f"latent_dim={self.latent_dim}. Pass rows as transform returns them."
             )
-        return self._as_fitted_form(self._decode(Z))
+        return self._as_fitted_form(*self._decode(Z))
 
     def reconstruct(self, X):
         """Return ``inverse_transform(transform(X))``.
@@ -279,7 +281,8 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         """
         return float(self.score_samples(X).mean(dtype=np.float64))
 
-    def _decode(self, Z: np.ndarray) -> np.ndarray:
+    def _decode(self, Z: np.ndarray) -> list[np.ndarray]:
+        """Return the decoded images and, where there are some, scalars."""
         size = self._inference_batch_size()
 
         def batch_of(start: int):
@@ -287,16 +290,24 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
             padded = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
             return torch.from_numpy(padded).to(self._device), len(part)
 
-        starts = range(0, len(Z), size)
-        (images,) = self._collect(batch_of, starts, len(Z), lambda net, z: net.decode(z))
-        return images
+        def decode(net, z):
+            return (net.decode(z), *([net.decode_scalars(z)] if net.n_scalars else []))
 
-    def _as_fitted_form(self, images: np.ndarray) -> np.ndarray:
+        return self._collect(batch_of, range(0, len(Z), size), len(Z), decode)
+
+    def _as_fitted_form(self, images: np.ndarray, scalars: np.ndarray | None = None):
         if self.input_form_ == "rows":
-            return images.reshape(len(images), -1)
+            flat = images.reshape(len(images), -1)
+            return flat if scalars is None else np.hstack([flat, scalars])
         if self.input_form_ == "grey" or (self.input_form_ == "table" and images.shape[1] == 1):
-            return images[:, 0]
-        return images
+            images = images[:, 0]
+        if scalars is None:
+            return images
+        names = self.feature_names_in_
+        columns = dict(zip(self.scalar_names_, scalars.T, strict=True))
+        (image,) = set(names) - set(columns)
+        columns[image] = _images.tensor_column(images)
+        return pd.DataFrame({name: columns[name] for name in names})
 
     @property
     def _n_features_out(self) -> int:

@@ -15,7 +15,8 @@ class ImageInputMixin:
     """Gives an estimator with the parameter `image_shape` the method `_read`.
 
     Fitted attributes: `image_shape_`, `n_features_in_`, `feature_names_in_` (tables and
-    DataFrames), `n_scalars_`, and `input_form_`, the form in which X came.
+    DataFrames), `n_scalars_`, `scalar_names_` (tables; else None), and `input_form_`, the form in
+    which X came.
     """
 
     _min_samples = 2  # in fit; batch norm and every spread need two
@@ -44,6 +45,7 @@ class ImageInputMixin:
         if reset:
             self.image_shape_ = rows.image_shape
             self.n_scalars_ = rows.n_scalars
+            self.scalar_names_ = rows.scalar_names
             self.input_form_ = rows.form
         elif rows.n_scalars != self.n_scalars_:
             raise ValueError(

@@ -5,6 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from conftest import NETWORKS, assert_same, make_network, make_table, outputs
+from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
 from icecore_sk import AutoEncoder, ImageMinMaxScaler, ResNet18Classifier
@@ -129,6 +130,14 @@ def test_decoded_scalars_shape_the_latent_space(digits):
     table = make_table(X, area=area)
     model = AutoEncoder(4, scalar_weight=50.0, max_epochs=15, random_state=0).fit(table)
     assert model.history_["scalar_loss"].iloc[-1] < 0.5 * model.history_["scalar_loss"].iloc[0]
+    decoded = model.reconstruct(table)
+    assert decoded.columns.tolist() == ["image", "area"]
+    assert np.corrcoef(decoded["area"], area)[0, 1] > 0.8
+    rows = np.hstack([X.reshape(300, -1) / 255, area[:, None]])
+    same = clone(model).set_params(image_shape=(1, 8, 8)).fit(rows)
+    assert same.reconstruct(rows).shape == rows.shape
+    images = decoded["image"].array._pa_array.combine_chunks().to_numpy_ndarray()
+    np.testing.assert_allclose(same.reconstruct(rows)[:, :64], images.reshape(300, -1), atol=1e-4)
     with pytest.raises(ValueError, match=r"scalar_weight=1.0 asks for decoded scalars"):
         AutoEncoder(4, scalar_weight=1.0, max_epochs=1).fit(X)
 

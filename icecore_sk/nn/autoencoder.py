@@ -64,6 +64,7 @@ class AutoEncoderNet(nn.Module):
         self.head = nn.Linear(self.encoder.n_features, self.n_encoder_outputs * latent_dim)
         self.decoder = Decoder(latent_dim, channels, (size[0], size[1]), width=decoder_width)
         self.likelihood = Likelihood(likelihood, image_scale)
+        self.n_scalars = n_scalars
         if n_scalars:
             self.scalar_head = nn.Linear(latent_dim, n_scalars)
 
@@ -93,10 +94,14 @@ class AutoEncoderNet(nn.Module):
         """Return the expected image, shape (n, C, H, W), on the scale of the input."""
         return self.likelihood.mean(self.decode_output(z))
 
+    def decode_scalars(self, z: Tensor) -> Tensor:
+        """Return the expected scalars, shape (n, n_scalars), on the scale of the input."""
+        return full_precision(self.scalar_head, z)
+
     def decoded(self, z: Tensor, image: Tensor) -> dict[str, Tensor]:
         outputs = {"nll": self.likelihood.nll(self.decode_output(z), image)}
-        if hasattr(self, "scalar_head"):
-            outputs["scalars"] = full_precision(self.scalar_head, z)
+        if self.n_scalars:
+            outputs["scalars"] = self.decode_scalars(z)
         return outputs
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:

@@ -1,0 +1,12 @@
+"""What clusters, scores and scalars are worth."""
+
+from icecore_sk.metrics.clustering import clustering_accuracy
+from icecore_sk.metrics.novelty import novel_class_report
+from icecore_sk.metrics.scalars import scalar_importance, sufficient_scalars
+
+__all__ = [
+    "clustering_accuracy",
+    "novel_class_report",
+    "scalar_importance",
+    "sufficient_scalars",
+]

@@ -91,11 +91,13 @@ class ImageMinMaxScaler(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin,
         """
         check_is_fitted(self)
         rows = self._read(X)
-        images = rows.gather(np.arange(len(rows)))
-        dtype = images.dtype if images.dtype.kind == "f" else np.float32
-        if images.dtype == np.uint8:
-            images = images / np.float32(255)
+        dtype = rows.dtype if rows.dtype.kind == "f" else np.float32
         low, high = self.feature_range
-        span = (self.data_max_ - self.data_min_) or 1.0
-        scaled = (images - self.data_min_) * ((high - low) / span) + low
-        return _images.replace_images(X, rows, scaled.astype(dtype, copy=False))
+        factor = (high - low) / ((self.data_max_ - self.data_min_) or 1.0)
+
+        def scale(images):
+            if images.dtype == np.uint8:
+                images = images / np.float32(255)
+            return (images - self.data_min_) * factor + low
+
+        return _images.replace_images(X, rows, _images.map_images(rows, scale, dtype))

@@ -260,6 +260,14 @@ def blocks(n: int, image_shape: ImageShape, values: int = 2**22):
         yield np.arange(start, min(start + step, n))
 
 
+def map_images(rows: ImageRows, function, dtype=None) -> np.ndarray:
+    """Apply `function` to the images block by block; the results have `dtype`, or that of X."""
+    out = np.empty((len(rows), *rows.image_shape), dtype or rows.dtype)
+    for index in blocks(len(rows), rows.image_shape):
+        out[index[0] : index[-1] + 1] = function(rows.gather(index))
+    return out
+
+
 def image_mean_and_scale(rows: ImageRows) -> tuple[float, float]:
     """Mean and standard deviation of all pixels together, uint8 divided by 255.
 
@@ -321,7 +329,14 @@ def replace_images(X, rows: ImageRows, images: np.ndarray):
         return np.hstack([flat, rows.scalars.astype(flat.dtype, copy=False)])
     (name,) = image_columns(X)
     dtype = X[name].dtype.pyarrow_dtype
-    tensors = np.ascontiguousarray(images.reshape(len(images), *dtype.shape))
-    column = pa.FixedShapeTensorArray.from_numpy_ndarray(tensors)
-    series = pd.Series(column, index=X.index, dtype=pd.ArrowDtype(column.type))
-    return X.assign(**{name: series})
+    return X.assign(**{name: tensor_column(images.reshape(len(images), *dtype.shape))})
+
+
+def tensor_column(images) -> pd.arrays.ArrowExtensionArray:
+    """Return images (n, H, W) or (n, C, H, W), or a list of such, as one column of a table."""
+    chunks = images if isinstance(images, list) else [images]
+    return pd.arrays.ArrowExtensionArray(
+        pa.chunked_array(
+            [pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(c)) for c in chunks]
+        )
+    )

@@ -7,15 +7,18 @@ import sys
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import icecore_sk
 from icecore_sk import (
     VAE,
     AutoEncoder,
+    ClassFilter,
     ClusterTransformer,
     FlowVAE,
     ImageMinMaxScaler,
+    MeanCorrection,
     OutlierScorer,
     ResNet18Classifier,
 )
@@ -27,14 +30,19 @@ ESTIMATORS = [
     VAE(latent_dim=2, max_epochs=2),
     FlowVAE(latent_dim=2, max_epochs=2),
     ImageMinMaxScaler(),
+    MeanCorrection(),
     ClusterTransformer(KMeans(3, random_state=0)),
     ClusterTransformer(DBSCAN()),
     ClusterTransformer(HDBSCAN(copy=True)),
     OutlierScorer(),
+    # The checks' labels are 0, 1, 2 or 1, 2, often ten rows in all.
+    ClassFilter(LogisticRegression(), remove=1, max_miss=0.2, cv=3),
 ]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:max_miss=0.2 needs")
+@pytest.mark.filterwarnings("ignore:No held-out row of 1 is removed")
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

@@ -301,7 +301,7 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
             return flat if scalars is None else np.hstack([flat, scalars])
         if self.input_form_ == "grey" or (self.input_form_ == "table" and images.shape[1] == 1):
             images = images[:, 0]
-        if scalars is None:
+        if scalars is None or self.scalar_names_ is None:
             return images
         names = self.feature_names_in_
         columns = dict(zip(self.scalar_names_, scalars.T, strict=True))

@@ -92,6 +92,7 @@ class ClassifierNet(nn.Module):
         h = self.encoder((image - self.image_mean) / self.image_scale).float()
         if not self.n_scalars:
             return h
+        assert scalars is not None
         s = full_precision(self.scalar_norm, scalars)
         if not self.training or noise is None:
             return torch.cat([h, full_precision(self.scalar_branch, s)], dim=1)

@@ -1,0 +1,275 @@
+"""The particle table: images as an Arrow tensor column, scalars beside them, ids in the index."""
+
+import json
+import os
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from icecore_sk._images import image_columns, is_tensor_dtype, tensor_column
+
+# The 34 scalars of ICELEARNING (Maffezzoli et al., 2023, doi 10.5194/tc-17-539-2023).
+FLOWCAM_SCALARS = (
+    "Area (ABD)",
+    "Area (Filled)",
+    "Aspect Ratio",
+    "Biovolume (Cylinder)",
+    "Biovolume (P. Spheroid)",
+    "Circle Fit",
+    "Circularity",
+    "Circularity (Hu)",
+    "Compactness",
+    "Convex Perimeter",
+    "Convexity",
+    "Diameter (ABD)",
+    "Diameter (ESD)",
+    "Edge Gradient",
+    "Elongation",
+    "Feret Angle Max",
+    "Feret Angle Min",
+    "Fiber Curl",
+    "Fiber Straightness",
+    "Geodesic Aspect Ratio",
+    "Geodesic Length",
+    "Geodesic Thickness",
+    "Intensity",
+    "Length",
+    "Particles Per Chain",
+    "Perimeter",
+    "Roughness",
+    "Sigma Intensity",
+    "Sum Intensity",
+    "Symmetry",
+    "Transparency",
+    "Volume (ABD)",
+    "Volume (ESD)",
+    "Width",
+)
+IMAGE = "image"
+METADATA = b"icecore_sk"
+CHECKSUM = b"icecore_sk_crc32"
+FORMAT = 1
+# Images of one record batch: what a reader that goes through the file holds at a time.
+BATCH_BYTES = 64 * 2**20
+
+
+def particle_table(images, scalars=None, index=None, attrs=None) -> pd.DataFrame:
+    """Put images and scalars into one DataFrame without copying the images.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, H, W) or (n, C, H, W), or a list of such
+        A list becomes the chunks of one column.
+    scalars : dict of arrays, or None
+        Numbers by name, in the order of the images.
+    index : Index or None
+        Ids of the particles.
+    attrs : dict or None
+        Becomes ``table.attrs``.
+    """
+    # From one dictionary, because adding columns one by one fragments a DataFrame.
+    table = pd.DataFrame({IMAGE: tensor_column(images), **(scalars or {})}, index=index)
+    table.attrs.update(attrs or {})
+    return table
+
+
+def save_particles(particles, path):
+    """Write a particle table to one Arrow file, which `load_particles` maps into memory.
+
+    Index (ids, runs, crop sizes), scalars, their order and ``attrs`` are kept. The file appears
+    under its name only when it is whole.
+
+    Parameters
+    ----------
+    particles : DataFrame
+        Particle table: one Arrow tensor column, every other column numeric. It may come from
+        `load_particles`, also of the same `path`.
+    path : str or path
+        By custom with the ending ``.arrow``. An existing file is replaced.
+
+    Returns
+    -------
+    path : Path
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the folder of `path` does not exist.
+    TypeError
+        Where `particles` is no DataFrame, or a column's name or something in ``attrs`` is of a
+        type that the file cannot hold.
+    ValueError
+        Where it has no image column or several, a name twice, or a column that is not numeric.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from icecore_sk.datasets import load_particles, make_particles, save_particles
+    >>> X, y = make_particles(20, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_particles(X, f"{folder}/particles.arrow")
+    ...     load_particles(path).shape == X.shape
+    True
+    """
+    path = Path(path)
+    _check_particles(particles)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path={str(path)!r} is in a folder that does not exist.")
+    if path.is_dir():
+        raise ValueError(f"path={str(path)!r} is a folder; expected the name of a file.")
+    index = particles.index
+    columns = {
+        f"index:{level}": pa.array(index.get_level_values(level)) for level in range(index.nlevels)
+    }
+    for name in particles:
+        values = particles[name]
+        is_image = is_tensor_dtype(values.dtype)
+        columns[f"{'image' if is_image else 'scalar'}:{name}"] = (
+            values.array.__arrow_array__() if is_image else pa.array(values.to_numpy())
+        )
+    notes = {
+        "format": FORMAT,
+        "index": list(index.names),
+        "attrs": particles.attrs,
+    }
+    table = pa.table(columns)
+    text = json.dumps(notes, default=_plain).encode()
+    metadata = {METADATA: text, CHECKSUM: str(checksum(table, text))}
+    table = table.replace_schema_metadata(metadata)
+    per_row = max(1, table.nbytes // max(1, len(particles)))
+    with _replacing(path) as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
+        writer.write_table(table, max_chunksize=max(1, BATCH_BYTES // per_row))
+    return path
+
+
+def load_particles(path):
+    """Open a particle table written by `save_particles`.
+
+    The images stay in the file, mapped into memory: opening takes no time, and pages are read
+    when a row is used. Scalars and index are read, and checked by a checksum. Pixels are not:
+    damage to these alone goes unnoticed.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    particles : DataFrame
+        Particle table with the index, columns and ``attrs`` that it had.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file is damaged, or none that `save_particles` wrote.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no particle file {str(path)!r}.")
+    try:
+        # Damage shows in many ways, and all of them mean that the file is of no use.
+        particles = _open(path)
+        _check_particles(particles)
+    except Exception as error:
+        raise ValueError(
+            f"{str(path)!r} is damaged, or no particle file of this version ({error}). "
+            "Write it again with icecore_sk.datasets.save_particles."
+        ) from error
+    return particles
+
+
+def _open(path: Path) -> pd.DataFrame:
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    metadata = table.schema.metadata
+    notes = json.loads(metadata[METADATA])
+    if notes["format"] > FORMAT:
+        raise ValueError(f"format {notes['format']}")
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        # Offsets that point nowhere would be followed. To check pixels would read the whole file.
+        column.validate(full=not name.startswith("image:"))
+    if checksum(table, metadata[METADATA]) != int(metadata[CHECKSUM]):
+        raise ValueError("its checksum is another")
+    columns: dict = {}
+    levels = []
+    for full_name, column in zip(table.column_names, table.columns, strict=True):
+        kind, name = full_name.split(":", 1)
+        if kind == "image":
+            columns[name] = pd.arrays.ArrowExtensionArray(column)
+        elif kind == "scalar":
+            columns[name] = column.to_numpy()
+        else:
+            levels.append(column.to_pandas())
+    if len(levels) == 1:
+        index = pd.Index(levels[0]).rename(notes["index"][0])
+    else:
+        index = pd.MultiIndex.from_arrays(levels, names=notes["index"])
+    particles = pd.DataFrame(columns, index=index)
+    particles.attrs.update(notes["attrs"])
+    return particles
+
+
+def checksum(table: pa.Table, notes: bytes) -> int:
+    """Return the CRC-32 of a file's content without the images."""
+    crc = zlib.crc32(notes)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        crc = zlib.crc32(name.encode(), crc)
+        if name.startswith("image:"):
+            continue
+        if pa.types.is_primitive(column.type):
+            crc = zlib.crc32(np.ascontiguousarray(column.to_numpy()).tobytes(), crc)
+        else:
+            crc = zlib.crc32("\0".join(map(str, column.to_pylist())).encode(), crc)
+    return crc
+
+
+def _plain(value):
+    """Turn what JSON does not know, in ``attrs``, into what it knows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(
+        f"particles.attrs has a {type(value).__name__}, which the file cannot hold. Keep to "
+        "numbers, texts, lists and dictionaries, or take it out."
+    )
+
+
+def _check_particles(particles) -> None:
+    if not isinstance(particles, pd.DataFrame):
+        raise TypeError(
+            f"particles is a {type(particles).__name__}; expected a particle table (a DataFrame "
+            "with an Arrow tensor column), as load_flowcam returns it."
+        )
+    if not particles.columns.is_unique:
+        twice = particles.columns[particles.columns.duplicated()][0]
+        raise ValueError(f"particles has several columns named {twice!r}; expected one.")
+    images = image_columns(particles)
+    if len(images) != 1:
+        raise ValueError(
+            f"particles has {len(images)} image columns; expected exactly one Arrow tensor column."
+        )
+    for name in particles.columns:
+        if not isinstance(name, str):
+            raise TypeError(f"particles has a column named {name!r}; names must be strings.")
+        if name != images[0] and not pd.api.types.is_numeric_dtype(particles[name].dtype):
+            raise ValueError(
+                f"Column {name!r} of particles has dtype {particles[name].dtype}; every column "
+                "beside the image must be numeric. Keep ids in the index and labels in y."
+            )
+
+
+@contextmanager
+def _replacing(path: Path):
+    """Give a temporary name beside `path`, which becomes `path` when all went well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield str(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

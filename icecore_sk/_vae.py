@@ -17,7 +17,10 @@ from icecore_sk.nn.vae import log_mean_exp
 # Mirrored noise vectors, the same for every row, with which score_samples estimates the ELBO.
 N_ELBO_SAMPLES = 4
 # A latent dimension with more bits than a float32's mantissa tells images apart by rounding.
-EXPLODED_NATS_PER_DIM = 24 * math.log(2)
+MOST_NATS_PER_DIM = 24 * math.log(2)
+# Short of that, a KL this many times that of the best epoch has broken loose; a few nats per
+# dimension may come and go while the weight of the KL grows.
+EXPLODED_RATIO, USUAL_NATS_PER_DIM = 10.0, 3.0
 
 
 class VAE(AutoEncoder):
@@ -97,6 +100,17 @@ class VAE(AutoEncoder):
     ConvergenceWarning
         Where the posterior collapsed (hardly a latent dimension is used) or the KL exploded; the
         message says what was seen and what to change.
+
+    Notes
+    -----
+    `history_` tells the two ways in which training goes wrong:
+
+    - The posterior **collapses**: kl and active_units fall to nothing and the decoder paints the
+      mean image. Lower `beta`, lengthen `kl_warmup`, or set `free_bits`.
+    - The KL **explodes**: it rises to ten times what it is in the epoch of the lowest loss, or
+      beyond what float32 can hold, and the reconstruction gains nothing by it. Lower `lr`. An
+      `encoder` that was trained for too long brings it about at a `lr` that is harmless otherwise,
+      most of all in a `FlowVAE`: stop it after a few epochs (`max_epochs`).
 
     References
     ----------
@@ -257,14 +271,18 @@ class VAE(AutoEncoder):
         )
 
     def _nonfinite_advice(self) -> str:
-        return (
-            f"Lower lr (now {self.lr}), lengthen kl_warmup (now {self.kl_warmup}), fit the encoder "
-            "you start from for fewer epochs, or pass precision='float32'."
-        )
+        return f"Lower lr (now {self.lr}), {self._encoder_advice()}or pass precision='float32'."
+
+    def _encoder_advice(self) -> str:
+        return "" if self.encoder is None else "fit the encoder for fewer epochs, "
 
     def _diagnose(self) -> None:
-        last = self.history_.iloc[-1]
-        if self.beta > 0 and last["active_units"] <= self.latent_dim // 20:
+        if not self.beta:
+            return
+        # The epochs of this fit: a warm start has those of earlier ones before them.
+        history = self.history_.tail(len(self.net_.history)).set_index("epoch")
+        last = history.iloc[-1]
+        if last["active_units"] <= self.latent_dim // 20:
             warnings.warn(
                 f"The posterior collapsed: {int(last['active_units'])} of {self.latent_dim} latent "
                 f"dimensions are active and the KL is {last['kl']:.3g} nats, so transform tells "
@@ -274,14 +292,14 @@ class VAE(AutoEncoder):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        worst = self.history_["kl"].max()
-        if self.beta > 0 and worst > EXPLODED_NATS_PER_DIM * self.latent_dim:
-            epoch = int(self.history_["epoch"][self.history_["kl"].idxmax()])
+        best, worst = int(history["train_loss"].idxmin()), int(history["kl"].idxmax())
+        usual = max(EXPLODED_RATIO * history["kl"][best], USUAL_NATS_PER_DIM * self.latent_dim)
+        if history["kl"][worst] > min(usual, MOST_NATS_PER_DIM * self.latent_dim):
             warnings.warn(
-                f"The KL divergence exploded: {worst:.4g} nats per image in epoch {epoch}, more "
-                f"than {self.latent_dim} latent dimensions can hold in float32. Lower lr "
-                f"({self.lr}), fit the encoder you start from for fewer epochs, or shorten "
-                f"kl_warmup ({self.kl_warmup}).",
+                f"The KL divergence exploded: {history['kl'][worst]:.4g} nats per image in epoch "
+                f"{worst}, against {history['kl'][best]:.4g} in the epoch of the lowest loss "
+                f"({best}). Lower lr ({self.lr}), {self._encoder_advice()}or shorten kl_warmup "
+                f"({self.kl_warmup}).",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -1,10 +1,12 @@
-"""Where a figure comes from: machine, versions, commit, memory."""
+"""Where a figure comes from (machine, versions, commit, memory), and where it is kept."""
 
+import json
 import os
 import platform
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +60,17 @@ def peak_memory_mb() -> float:
     # it, so that a small one started by a large one would seem large.
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / 1e6
+
+
+def kept(path: Path, force: bool, measure) -> dict:
+    """Read a result, or measure and write it."""
+    if force or not path.exists():
+        print(f"measuring {path.stem}", flush=True)
+        started = time.perf_counter()
+        result = {**measure(), **provenance()}
+        result["took_seconds"] = time.perf_counter() - started
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(result, indent=1) + "\n")
+        part.replace(path)
+    return json.loads(path.read_text())

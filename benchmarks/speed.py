@@ -29,7 +29,7 @@ os.environ.setdefault("ICECORE_DATA", str(SHARED))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from contenders import CONTENDERS, N_CLASSES, TorchvisionClassifier, takes_part  # noqa: E402
-from provenance import cpu_name, provenance  # noqa: E402
+from provenance import cpu_name, kept  # noqa: E402
 from speed_table import show  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
@@ -242,20 +242,6 @@ def measure_search(args) -> dict:
 
 
 # -------------------------------------------------------------------- files and tables
-
-
-def kept(path: Path, force: bool, measure) -> dict:
-    """Read a result, or measure and write it."""
-    if force or not path.exists():
-        print(f"measuring {path.stem}", flush=True)
-        started = time.perf_counter()
-        result = {**measure(), **provenance()}
-        result["took_seconds"] = time.perf_counter() - started
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(result, indent=1) + "\n")
-        part.replace(path)
-    return json.loads(path.read_text())
 
 
 def device_name(device: torch.device) -> str:

@@ -91,6 +91,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
         (np.zeros((3, 4, 4)), TypeError, "particles is a ndarray; expected a particle table"),
         (pd.DataFrame({"a": [1.0]}), ValueError, "has 0 image columns"),
         (make_table(np.zeros((2, 4, 4), np.uint8), name=["a", "b"]), ValueError, "'name'"),
+        (make_table(np.zeros((2, 4, 4), np.uint8), z=[1j, 2]), ValueError, "'z' .* complex128"),
+        (
+            make_table(np.zeros((2, 4, 4), np.uint8)).set_axis(["a", 1]),
+            TypeError,
+            "Level 0 of the index of particles has values of several types",
+        ),
         (make_table(np.zeros((2, 4, 4), np.uint8)).rename(columns={"image": 0}), TypeError, "0"),
         (
             make_table(np.zeros((2, 4, 4), np.uint8), a=[1, 2], b=[1, 2]).set_axis(

@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from icecore_sk.datasets import FLOWCAM_SCALARS, load_particles, make_particles, save_particles
 from icecore_sk.datasets.lst import read_lst
 from icecore_sk.datasets.measure import FEATURES, measure, scalars_from
-from icecore_sk.datasets.shapes import KNOWN, NOVEL
+from icecore_sk.datasets.shapes import KNOWN, LARGEST, NOVEL, SMALLEST
+from icecore_sk.datasets.synthetic import _photograph
 
 SHARES = dict.fromkeys(KNOWN, 1)
 
@@ -81,6 +82,19 @@ def test_crops_are_tight_and_of_many_sizes(everything):
     inner = sides - 6
     assert (length >= inner.max(axis=1) - 1e-6).all()
     assert (length <= np.hypot(*inner.T) + 1).all()
+
+
+@pytest.mark.parametrize("name", KNOWN | NOVEL)
+@pytest.mark.parametrize("size", [SMALLEST, 10 * LARGEST])
+def test_a_border_fits_around_particles_of_any_size(name, size):
+    family = (KNOWN | NOVEL)[name]._replace(size=size, spread=0)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        crop, mask = _photograph(family, rng)
+        assert crop.shape == mask.shape
+        assert mask[3:-3, 3:-3].sum() == mask.sum() > 0
+        for border in (mask[3], mask[-4], mask[:, 3], mask[:, -4]):
+            assert border.any(), "the crop is tight"
 
 
 def test_particles_are_darker_than_their_background(everything):

@@ -80,8 +80,8 @@ def particle_table(images, scalars=None, index=None, attrs=None) -> pd.DataFrame
 def save_particles(particles, path):
     """Write a particle table to one Arrow file, which `load_particles` maps into memory.
 
-    Index (ids, runs, crop sizes), scalars, their order and ``attrs`` are kept. The file appears
-    under its name only when it is whole.
+    Index (ids, runs, crop sizes), scalars, their order and ``attrs`` are kept; integers with
+    missing values come back as floats. The file appears under its name only when it is whole.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def save_particles(particles, path):
         Where the folder of `path` does not exist.
     TypeError
         Where `particles` is no DataFrame, or a column's name or something in ``attrs`` is of a
-        type that the file cannot hold.
+        type that the file cannot hold, or values of several types are in one level of the index.
     ValueError
         Where it has no image column or several, a name twice, or a column that is not numeric.
 
@@ -122,9 +122,15 @@ def save_particles(particles, path):
     if path.is_dir():
         raise ValueError(f"path={str(path)!r} is a folder; expected the name of a file.")
     index = particles.index
-    columns = {
-        f"index:{level}": pa.array(index.get_level_values(level)) for level in range(index.nlevels)
-    }
+    columns = {}
+    for level in range(index.nlevels):
+        try:
+            columns[f"index:{level}"] = pa.array(index.get_level_values(level))
+        except pa.ArrowException as error:
+            raise TypeError(
+                f"Level {level} of the index of particles has values of several types, or of one "
+                f"that the file cannot hold ({error}). Keep to texts or numbers."
+            ) from error
     for name in particles:
         values = particles[name]
         is_image = is_tensor_dtype(values.dtype)
@@ -222,7 +228,7 @@ def checksum(table: pa.Table, notes: bytes) -> int:
         if name.startswith("image:"):
             continue
         if pa.types.is_primitive(column.type):
-            crc = zlib.crc32(np.ascontiguousarray(column.to_numpy()).tobytes(), crc)
+            crc = zlib.crc32(column.to_numpy().tobytes(), crc)
         else:
             crc = zlib.crc32("\0".join(map(str, column.to_pylist())).encode(), crc)
     return crc
@@ -257,9 +263,10 @@ def _check_particles(particles) -> None:
     for name in particles.columns:
         if not isinstance(name, str):
             raise TypeError(f"particles has a column named {name!r}; names must be strings.")
-        if name != images[0] and not pd.api.types.is_numeric_dtype(particles[name].dtype):
+        dtype = particles[name].dtype
+        if name != images[0] and (not pd.api.types.is_numeric_dtype(dtype) or dtype.kind == "c"):
             raise ValueError(
-                f"Column {name!r} of particles has dtype {particles[name].dtype}; every column "
+                f"Column {name!r} of particles has dtype {dtype}; every column "
                 "beside the image must be numeric. Keep ids in the index and labels in y."
             )
 

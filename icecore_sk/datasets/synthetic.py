@@ -159,7 +159,8 @@ def make_particles(
 
 def _photograph(family: Family, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return the crop of one particle, uint8, and its mask, both with a border around it."""
-    ink = family.paint(rng) * rng.uniform(0.3, 0.8)
+    # The walls and spines of the largest reach to the edge of their canvas.
+    ink = np.pad(family.paint(rng) * rng.uniform(0.3, 0.8), BORDER)
     mask = ink > THRESHOLD
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = np.s_[

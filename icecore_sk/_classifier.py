@@ -3,6 +3,7 @@
 from numbers import Real
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.special import logsumexp, softmax
 from sklearn.base import ClassifierMixin
@@ -320,13 +321,13 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        y = column_or_1d(y, warn=True)
-        if len(y) != len(rows):
-            check_consistent_length(range(len(rows)), y)
-        missing = np.array([value is None or value != value for value in y.tolist()])
-        if missing.any():
+        # Before y becomes an array, in which NaN among strings is the string "nan".
+        n_missing = int(pd.isna(np.asarray(y, dtype=object)).sum())
+        y = column_or_1d(y, warn=True) if not n_missing else y
+        check_consistent_length(range(len(rows)), y)
+        if n_missing:
             raise ValueError(
-                f"Input y contains NaN or None in {int(missing.sum())} row(s). Drop the rows "
+                f"Input y contains NaN or None in {n_missing} row(s). Drop the rows "
                 "without a label; encoder= of an autoencoder takes partly labelled y."
             )
         if y.dtype.kind == "f" and not np.isfinite(y).all():

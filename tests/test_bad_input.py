@@ -187,9 +187,10 @@ def test_labels_of_any_type(y, images):
     assert model.predict(images).dtype == model.classes_.dtype
 
 
-@pytest.mark.parametrize("missing", [None, np.nan])
-def test_missing_labels(missing, images):
-    y = np.array([missing] + ["dust", "ash"] * 5 + ["ash"], dtype=object)
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+@pytest.mark.parametrize("container", [list, pd.Series, lambda y: np.array(y, dtype=object)])
+def test_missing_labels(missing, container, images):
+    y = container([missing] + ["dust", "ash"] * 5 + ["ash"])
     with pytest.raises(ValueError, match=r"y contains NaN or None in 1 row"):
         ResNet18Classifier().fit(images, y)
 

@@ -109,8 +109,9 @@ class VAE(AutoEncoder):
       mean image. Lower `beta`, lengthen `kl_warmup`, or set `free_bits`.
     - The KL **explodes**: it rises to ten times what it is in the epoch of the lowest loss, or
       beyond what float32 can hold, and the reconstruction gains nothing by it. Lower `lr`. An
-      `encoder` that was trained for too long brings it about at a `lr` that is harmless otherwise,
-      most of all in a `FlowVAE`: stop it after a few epochs (`max_epochs`).
+      `encoder` that was trained for too long, without weight decay or at a high `lr`, brings it
+      about at a `lr` that is harmless otherwise, most of all in a `FlowVAE`: train it for a few
+      epochs, or take fewer `n_flows`.
 
     References
     ----------
@@ -271,10 +272,8 @@ class VAE(AutoEncoder):
         )
 
     def _nonfinite_advice(self) -> str:
-        return f"Lower lr (now {self.lr}), {self._encoder_advice()}or pass precision='float32'."
-
-    def _encoder_advice(self) -> str:
-        return "" if self.encoder is None else "fit the encoder for fewer epochs, "
+        encoder = "" if self.encoder is None else ", fit the encoder for fewer epochs,"
+        return f"Lower lr (now {self.lr}){encoder} or pass precision='float32'."
 
     def _diagnose(self) -> None:
         if not self.beta:
@@ -295,11 +294,11 @@ class VAE(AutoEncoder):
         best, worst = int(history["train_loss"].idxmin()), int(history["kl"].idxmax())
         usual = max(EXPLODED_RATIO * history["kl"][best], USUAL_NATS_PER_DIM * self.latent_dim)
         if history["kl"][worst] > min(usual, MOST_NATS_PER_DIM * self.latent_dim):
+            encoder = "" if self.encoder is None else " or fit the encoder for fewer epochs"
             warnings.warn(
                 f"The KL divergence exploded: {history['kl'][worst]:.4g} nats per image in epoch "
                 f"{worst}, against {history['kl'][best]:.4g} in the epoch of the lowest loss "
-                f"({best}). Lower lr ({self.lr}), {self._encoder_advice()}or shorten kl_warmup "
-                f"({self.kl_warmup}).",
+                f"({best}). Lower lr ({self.lr}){encoder}.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

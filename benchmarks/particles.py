@@ -60,16 +60,15 @@ def make_classifier(seed: int, epochs: int):
 
 
 def fit(model: str, X: pd.DataFrame, y: np.ndarray, seed: int, epochs: int):
-    """Fit one of `MODELS` on a particle table."""
+    """Fit one of `MODELS` on its columns of a particle table."""
+    X = columns_of(model, X)
     if model == "images":
-        return make_classifier(seed, epochs).fit(X[["image"]], y)
+        return make_classifier(seed, epochs).fit(X, y)
     if model == "images and scalars":
         return make_pipeline(scalar_preprocessor(), make_classifier(seed, epochs)).fit(X, y)
     boosting = make_pipeline(VarianceThreshold(), GradientBoostingClassifier(random_state=seed))
     weight = compute_sample_weight("balanced", y) if model == "boosting, balanced" else None
-    return boosting.fit(
-        X.drop(columns="image"), y, gradientboostingclassifier__sample_weight=weight
-    )
+    return boosting.fit(X, y, gradientboostingclassifier__sample_weight=weight)
 
 
 def columns_of(model: str, X: pd.DataFrame) -> pd.DataFrame:
@@ -207,7 +206,10 @@ def loading(args) -> dict:
 
 def show(rows: dict[str, dict]) -> str:
     lines = ["# Particles", ""]
-    of = lambda part: [r for name, r in rows.items() if name.startswith(part)]  # noqa: E731
+
+    def of(part: str) -> list[dict]:
+        return [row for name, row in rows.items() if name.startswith(part)]
+
     if of("across"):
         lines += [
             f"## From one run to another ({IMAGE_SIZE} px): mean over seeds (least to most)",

@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from contenders import CONTENDERS, N_CLASSES, TorchvisionClassifier, takes_part  # noqa: E402
 from provenance import cpu_name, kept  # noqa: E402
-from speed_table import show  # noqa: E402
+from speed_table import FORMATS, show  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from icecore_sk._engine import autocast_dtype  # noqa: E402
@@ -45,7 +45,6 @@ QUICK = {28: (512, 1, 512, 1), 64: (256, 1, 256, 1), 128: (128, 1, 128, 1)}
 BATCH_SIZE = 128  # our default
 INFERENCE_ROWS = {28: 4096, 64: 1024, 128: 256}
 SCALING_ROWS = (5_000, 20_000, 80_000)
-FORMATS = (torch.float32, torch.bfloat16)
 
 
 def make_data(n: int, size: int, seed: int = 0):
@@ -55,9 +54,9 @@ def make_data(n: int, size: int, seed: int = 0):
     return X, rng.integers(0, N_CLASSES, n)
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether "auto" takes bfloat16 here."""
-    return autocast_dtype("auto", device) is not None
+def formats(device: torch.device) -> tuple[str, ...]:
+    """Number formats that the hardware multiplies; the first is what "auto" takes."""
+    return FORMATS[1:] if autocast_dtype("auto", device) is None else FORMATS
 
 
 def seconds(function, *args) -> float:
@@ -85,7 +84,8 @@ def measure_rates(device: torch.device, repeats: int) -> dict:
     """
     rates = {}
     sides = (1024, 2048, 4096) if device.type == "cpu" else (4096, 8192, 16384)
-    for dtype in FORMATS if has_bfloat16(device) else FORMATS[:1]:
+    for name in formats(device):
+        dtype = getattr(torch, name)
         best = 0.0
         for side in sides:
             a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
@@ -93,7 +93,7 @@ def measure_rates(device: torch.device, repeats: int) -> dict:
             multiply()
             times = [seconds(multiply) for _ in range(max(5, repeats))]
             best = max(best, 2 * side**3 / statistics.median(times) / 1e9)
-        rates[str(dtype).removeprefix("torch.")] = best
+        rates[name] = best
     return rates
 
 
@@ -202,7 +202,7 @@ def measure_quality(args, device: torch.device) -> dict:
     X, y, X_test, y_test = X[:n], y[:n], X_test[:n_test], y_test[:n_test]
     rows: dict = {"accuracy": {}, "ELBO": {}}
     for seed in range(3):
-        for precision in ("bfloat16", "float32") if has_bfloat16(device) else ("float32",):
+        for precision in formats(device):
             options = {
                 "max_epochs": epochs,
                 "precision": precision,
@@ -248,11 +248,9 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     # One name is sold with several instruction sets, and the figures hang on these.
-    formats = " with bfloat16" if has_bfloat16(device) else ""
-    return (
-        f"{os.cpu_count()} cores of {cpu_name()}, "
-        f"{torch.backends.cpu.get_cpu_capability()}{formats}"
-    )
+    native = " with bfloat16" if "bfloat16" in formats(device) else ""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{os.cpu_count()} cores of {cpu_name()}, {capability}{native}"
 
 
 def main() -> None:

@@ -301,8 +301,9 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
             return flat if scalars is None else np.hstack([flat, scalars])
         if self.input_form_ == "grey" or (self.input_form_ == "table" and images.shape[1] == 1):
             images = images[:, 0]
-        if scalars is None or self.scalar_names_ is None:
+        if scalars is None:
             return images
+        assert self.scalar_names_ is not None
         names = self.feature_names_in_
         columns = dict(zip(self.scalar_names_, scalars.T, strict=True))
         (image,) = set(names) - set(columns)

@@ -19,6 +19,7 @@ from sklearn.base import (
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -349,12 +350,9 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
                 )
             return encoder.fit(X)
         check_consistent_length(X, y)
-        if np.ndim(y) > 1 and np.shape(y)[1:] != (1,):
-            raise ValueError(
-                f"y should be a 1d array, got an array of shape {np.shape(y)} instead."
-            )
+        y = column_or_1d(np.asarray(y, dtype=object))
         known = known_labels(y)
-        labels = np.asarray(y, dtype=object).reshape(-1)[known]
+        labels = y[known]
         if known.sum() < 2:
             raise ValueError(
                 f"encoder={encoder!r} is to be fitted on the labelled rows, but y has "
@@ -520,9 +518,8 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         return f"Lower lr (now {self.lr}) or pass precision='float32'."
 
 
-def known_labels(y) -> np.ndarray:
-    """Mask of the rows with a label: not None, not NaN or NA, not -1."""
-    y = np.asarray(y, dtype=object).reshape(-1)
+def known_labels(y: np.ndarray) -> np.ndarray:
+    """Mask of the rows with a label, given as objects: not None, not NaN or NA, not -1."""
     known = ~pd.isna(y)
     known[known] = y[known] != -1  # NA is neither equal nor unequal
     return known

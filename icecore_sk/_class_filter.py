@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from icecore_sk._input import n_missing_labels
 from icecore_sk._random import draw_seed
 
 RESCUE = 0.01
@@ -258,8 +259,7 @@ class ClassFilter(MetaEstimatorMixin, BaseEstimator):
     def _check_target(self, y) -> np.ndarray:
         if y is None:
             raise ValueError("ClassFilter requires y to be passed, but the target y is None.")
-        # Before y becomes an array, in which NaN among strings is the string "nan".
-        n_missing = int(pd.isna(np.asarray(y, dtype=object)).sum())
+        n_missing = n_missing_labels(y)
         if n_missing:
             raise ValueError(
                 f"y contains {n_missing} missing label(s) (NaN or None). Drop these rows: "

@@ -3,7 +3,6 @@
 from numbers import Real
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.special import logsumexp, softmax
 from sklearn.base import ClassifierMixin
@@ -15,6 +14,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from icecore_sk._base import BaseImageEstimator, FeaturesOutMixin
 from icecore_sk._images import edge_grey
+from icecore_sk._input import n_missing_labels
 from icecore_sk.nn import ClassificationLoss, ClassifierNet
 from icecore_sk.nn.augment import STRENGTHS, Augment
 
@@ -321,8 +321,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        # Before y becomes an array, in which NaN among strings is the string "nan".
-        n_missing = int(pd.isna(np.asarray(y, dtype=object)).sum())
+        n_missing = n_missing_labels(y)
         y = column_or_1d(y, warn=True) if not n_missing else y
         check_consistent_length(range(len(rows)), y)
         if n_missing:

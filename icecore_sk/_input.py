@@ -11,6 +11,14 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, va
 from icecore_sk import _images
 
 
+def n_missing_labels(y) -> int:
+    """Count None, NaN and NA in labels that are no array yet.
+
+    In an array of strings NaN is the string "nan".
+    """
+    return int(pd.isna(np.asarray(y, dtype=object)).sum())
+
+
 class ImageInputMixin:
     """Gives an estimator with the parameter `image_shape` the method `_read`.
 

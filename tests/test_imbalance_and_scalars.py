@@ -8,6 +8,7 @@ from conftest import assert_same, make_table, outputs
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import Callback
 
 from icecore_sk import ResNet18Classifier, scalar_preprocessor
 from icecore_sk._engine import balanced
@@ -82,10 +83,10 @@ def test_balanced_sampling_goes_on_exactly_from_a_checkpoint(unbalanced, tmp_pat
     X, y, _ = unbalanced
     params = {"batch_size": 8, "class_weight": "balanced_sampling", "random_state": 0}
 
-    def model(epochs, folder):
-        return ResNet18Classifier(max_epochs=3, checkpoint_dir=folder, callbacks=epochs, **params)
-
-    from skorch.callbacks import Callback
+    def model(callbacks, folder):
+        return ResNet18Classifier(
+            max_epochs=3, checkpoint_dir=folder, callbacks=callbacks, **params
+        )
 
     class Stop(Callback):
         def on_epoch_end(self, net, **kwargs):

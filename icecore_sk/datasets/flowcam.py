@@ -15,8 +15,8 @@ from icecore_sk.datasets.flowcam_export import (
     ALWAYS_NUMBERS,
     ID,
     TEXTUAL,
-    TOO_SMALL,
     Run,
+    drops_message,
     find_table,
     read_crops,
     read_run,
@@ -279,7 +279,9 @@ def _assemble(runs: list[Run], images: list[np.ndarray], min_side: int) -> pd.Da
     dropped: Counter = Counter()
     for run in runs:
         dropped.update(run.dropped)
-        _warn_of_drops(run)
+        message = drops_message(run.dropped, run.n_read, f" of run {run.name!r}", "runs")
+        if message:
+            warnings.warn(message, UserWarning, stacklevel=3)
     if not any(len(block) for block in images):
         raise ValueError(
             f"No particle is left of {len(runs)} run(s): "
@@ -349,15 +351,3 @@ def _common_scalars(runs: list[Run]) -> tuple[dict[str, np.ndarray], dict[str, s
         )
     scalars = {name: np.concatenate([r.scalars[name].to_numpy() for r in runs]) for name in common}
     return scalars, left_out
-
-
-def _warn_of_drops(run: Run) -> None:
-    faults = {reason: n for reason, n in run.dropped.items() if reason != TOO_SMALL}
-    if faults:
-        warnings.warn(
-            f"{sum(faults.values())} of {run.n_read} particles of run {run.name!r} were dropped: "
-            + "; ".join(f"{reason} ({n})" for reason, n in faults.items())
-            + ". particles.attrs['runs'] has the counts.",
-            UserWarning,
-            stacklevel=4,
-        )

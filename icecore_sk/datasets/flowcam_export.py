@@ -227,6 +227,18 @@ def finite_rows(scalars: pd.DataFrame, dropped: Counter) -> np.ndarray:
     return good
 
 
+def drops_message(dropped: Counter, n_read: int, whose: str, key: str) -> str | None:
+    """Say what was dropped for other reasons than its size; None where nothing was."""
+    faults = {reason: n for reason, n in dropped.items() if reason != TOO_SMALL}
+    if not faults:
+        return None
+    return (
+        f"{sum(faults.values())} of {n_read} particles{whose} were dropped: "
+        + "; ".join(f"{reason} ({n})" for reason, n in faults.items())
+        + f". particles.attrs[{key!r}] has the counts."
+    )
+
+
 def read_crops(run: Run, size: tuple[int, int], resize: str, color: bool, progress) -> np.ndarray:
     """Cut the crops out of the collages and bring them to one size.
 

@@ -19,7 +19,12 @@ from icecore_sk.datasets.crops import (
     resize_crop,
     shrunk_message,
 )
-from icecore_sk.datasets.flowcam_export import TOO_SMALL, finite_rows, read_whole_csv
+from icecore_sk.datasets.flowcam_export import (
+    TOO_SMALL,
+    drops_message,
+    finite_rows,
+    read_whole_csv,
+)
 from icecore_sk.datasets.particle_table import FLOWCAM_SCALARS, particle_table
 
 # One-hot label columns: Campanian tephra (felsic), hazel pollen, dust, Grimsvotn tephra (basaltic),
@@ -242,15 +247,9 @@ def _read_crops(names, root, size, resize, min_side, dropped, verbose):
 
 
 def _warn(dropped: Counter, n_read: int, sides: np.ndarray, shrunk: np.ndarray) -> None:
-    faults = {reason: n for reason, n in dropped.items() if reason != TOO_SMALL}
-    if faults:
-        warnings.warn(
-            f"{sum(faults.values())} of {n_read} particles were dropped: "
-            + "; ".join(f"{reason} ({n})" for reason, n in faults.items())
-            + ". particles.attrs['dropped'] has the counts.",
-            UserWarning,
-            stacklevel=3,
-        )
+    message = drops_message(dropped, n_read, "", "dropped")
+    if message:
+        warnings.warn(message, UserWarning, stacklevel=3)
     if shrunk.any():
         message = shrunk_message(int(shrunk.sum()), len(sides), int(sides.max()))
         warnings.warn(message, UserWarning, stacklevel=3)

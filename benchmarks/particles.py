@@ -7,8 +7,9 @@
 Parts: `across` trains on each labelled FlowCam run and tests on each other one; `filter` removes
 one class from the other run; `novel` looks for particles of families that no label names among
 drawn ones; `loading` measures how many particles a second are read. Each row is one JSON file in
-`results/particles/` and is not measured again unless `--force` asks for it. Nothing is chosen on
-the runs that are tested: what is fitted sees one run alone.
+`results/particles/` and is not measured again unless `--force` asks for it. What is fitted sees one
+run alone. The recipe (image size, augmentation, sampling, epochs) is not free of the runs that are
+tested: it was compared with a few others on both, so a third run may be known a little less well.
 """
 
 import argparse

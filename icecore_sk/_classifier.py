@@ -126,7 +126,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         "augmentation": [dict, None],
     }
     _net_param_names = ("stem", "scalar_width")
-    _inputs = ("image", "scalars", "noise")
+    _inputs = ("image", "scalars")
 
     def __init__(
         self,
@@ -294,9 +294,6 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         if self._class_weights is not None:
             weight = torch.tensor(self._class_weights, dtype=torch.float32)
         return ClassificationLoss(weight)
-
-    def _noise_width(self) -> int:
-        return ClassifierNet.noise_width(self.n_scalars_)
 
     def _classes_to_balance(self, target):
         return target if self.class_weight == BALANCED_SAMPLING else None

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import assert_same, make_table, outputs
+from conftest import SMALL, assert_same, make_table, outputs
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -12,7 +12,6 @@ from skorch.callbacks import Callback
 
 from icecore_sk import ResNet18Classifier, scalar_preprocessor
 from icecore_sk._engine import balanced
-from icecore_sk.nn import ClassifierNet
 
 # ---- balanced sampling
 
@@ -66,7 +65,7 @@ def test_a_rare_class_is_found(class_weight, unbalanced):
         weight: np.mean(
             [
                 ResNet18Classifier(
-                    max_epochs=4, batch_size=8, class_weight=weight, random_state=seed
+                    max_epochs=4, batch_size=8, class_weight=weight, random_state=seed, **SMALL
                 )
                 .fit(X, y)
                 .predict_proba(X_rare)[:, 1]
@@ -81,7 +80,7 @@ def test_a_rare_class_is_found(class_weight, unbalanced):
 
 def test_balanced_sampling_goes_on_exactly_from_a_checkpoint(unbalanced, tmp_path):
     X, y, _ = unbalanced
-    params = {"batch_size": 8, "class_weight": "balanced_sampling", "random_state": 0}
+    params = {"batch_size": 8, "class_weight": "balanced_sampling", "random_state": 0, **SMALL}
 
     def model(callbacks, folder):
         return ResNet18Classifier(
@@ -108,7 +107,7 @@ def test_sorted_rows_leave_the_batch_norms_as_they_are(digits):
     """Batches of one class each would hide the variance between classes."""
     X, y = digits
     order = np.argsort(y, kind="stable")
-    params = {"max_epochs": 3, "batch_size": 32, "random_state": 0}
+    params = {"max_epochs": 3, "batch_size": 32, "random_state": 0, **SMALL}
     as_they_are = ResNet18Classifier(**params).fit(X, y)
     by_class = ResNet18Classifier(**params).fit(X[order], y[order])
     variances = [
@@ -121,27 +120,14 @@ def test_sorted_rows_leave_the_batch_norms_as_they_are(digits):
 # ---- scalars beside images
 
 
-def test_in_training_some_rows_lose_their_image_and_some_their_scalars():
-    net = ClassifierNet((1, 8, 8), 2, n_scalars=3)
-    image, scalars = torch.rand(6, 1, 8, 8), torch.rand(6, 3)
-    noise = torch.zeros(6, net.noise_width(3))
-    noise[:2, -1], noise[2:4, -1] = -3.0, 3.0
-    features = net.train().embed(image, scalars, noise)
-    lost_image, lost_scalars = (part.eq(0).all(1).tolist() for part in features.split(512, dim=1))
-    assert lost_image == [True] * 2 + [False] * 4
-    assert lost_scalars == [False] * 2 + [True] * 2 + [False] * 2
-    net.eval()
-    torch.testing.assert_close(net.embed(image, scalars, noise), net.embed(image, scalars))
-
-
 def test_scalars_change_nothing_in_a_row_beside_another(digits):
     X, y = digits
     table = make_table(X[:100], size=np.arange(100.0))
-    model = ResNet18Classifier(max_epochs=1, random_state=0).fit(table, y[:100])
+    model = ResNet18Classifier(max_epochs=1, random_state=0, **SMALL).fit(table, y[:100])
     np.testing.assert_array_equal(
         model.predict_proba(table.iloc[[3, 50]]), model.predict_proba(table)[[3, 50]]
     )
-    again = ResNet18Classifier(max_epochs=1, random_state=0).fit(table, y[:100])
+    again = ResNet18Classifier(max_epochs=1, random_state=0, **SMALL).fit(table, y[:100])
     assert_same(outputs(model, table), outputs(again, table))
 
 
@@ -197,7 +183,7 @@ def test_opposite_angles_are_one_orientation():
 def test_preprocessor_in_a_pipeline_and_a_grid_search(measured):
     table, y = measured
     pipeline = make_pipeline(
-        scalar_preprocessor(), ResNet18Classifier(max_epochs=1, random_state=0)
+        scalar_preprocessor(), ResNet18Classifier(max_epochs=1, random_state=0, **SMALL)
     )
     search = GridSearchCV(pipeline, {"resnet18classifier__lr": [1e-3, 2e-3]}, cv=2)
     search.fit(table[:80], y[:80])

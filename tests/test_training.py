@@ -48,7 +48,7 @@ def test_same_seed_same_weights_and_global_generators_untouched(name, digits):
 
 def test_a_flow_vae_without_flows_is_the_vae(digits):
     X = digits[0]
-    flow, plain = FlowVAE(4, n_flows=0, max_epochs=2, random_state=0), make_network("VAE")
+    flow, plain = make_network("FlowVAE", n_flows=0), make_network("VAE")
     assert_same_weights(flow.fit(X), plain.fit(X))
     assert_same(outputs(flow, X), outputs(plain, X))
     columns = ["train_loss", "reconstruction", "kl"]

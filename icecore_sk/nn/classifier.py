@@ -1,27 +1,14 @@
 """The classifier network: ResNet18, scalars joined late, one linear layer."""
 
-from statistics import NormalDist
-
 import torch
 from torch import Tensor, nn
 
 from icecore_sk.nn.autoencoder import full_precision
 from icecore_sk.nn.encoder import ResNet18Encoder
 
-# Spread of the noise that scalars get in training, in their own standard deviations. They shift
-# from run to run by about as much, and a threshold finer than that holds for one run only.
-SCALAR_JITTER = 0.3
-# Rows in training that go without their image features, and as many without their scalars.
-DROP_SHARE = 0.25
-_DROP_BELOW = NormalDist().inv_cdf(DROP_SHARE)
-
 
 class ClassifierNet(nn.Module):
     """ResNet18 and, where there are scalars, a small branch for them before the last layer.
-
-    In training some rows lose their scalars and some their image features [1]_. Otherwise the
-    branch that learns faster is the only one that learns: images that can be memorised leave
-    nothing for the scalars to explain, and scalars of one run mislead on the next.
 
     Parameters
     ----------
@@ -37,11 +24,6 @@ class ClassifierNet(nn.Module):
         See `icecore_sk.nn.ResNet18Encoder`.
     scalar_width : int, default=64
         Length of the scalars' branch.
-
-    References
-    ----------
-    .. [1] Neverova, Wolf, Taylor and Nebout (2016). ModDrop: adaptive multi-modal gesture
-           recognition. IEEE TPAMI 38.
     """
 
     def __init__(
@@ -68,11 +50,6 @@ class ClassifierNet(nn.Module):
         self.n_features = n_features
         self.head = nn.Linear(n_features, n_classes)
 
-    @staticmethod
-    def noise_width(n_scalars: int) -> int:
-        """Columns of standard normal noise that training takes for each row."""
-        return n_scalars + 1 if n_scalars else 0
-
     def reset_special_parameters(self, generator: torch.Generator) -> None:
         """Start undecided: with a last layer of zeros every class is equally probable.
 
@@ -82,26 +59,15 @@ class ClassifierNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def embed(
-        self, image: Tensor, scalars: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
-        """Return the next-to-last layer, shape (n, n_features).
-
-        `noise` of shape (n, noise_width) is used in training mode only.
-        """
+    def embed(self, image: Tensor, scalars: Tensor | None = None) -> Tensor:
+        """Return the next-to-last layer, shape (n, n_features)."""
         h = self.encoder((image - self.image_mean) / self.image_scale).float()
         if not self.n_scalars:
             return h
         assert scalars is not None
         s = full_precision(self.scalar_norm, scalars)
-        if not self.training or noise is None:
-            return torch.cat([h, full_precision(self.scalar_branch, s)], dim=1)
-        jitter, draw = noise.split([self.n_scalars, 1], dim=1)
-        s = full_precision(self.scalar_branch, s + SCALAR_JITTER * jitter)
-        return torch.cat([h * (draw > _DROP_BELOW), s * (draw < -_DROP_BELOW)], dim=1)
+        return torch.cat([h, full_precision(self.scalar_branch, s)], dim=1)
 
-    def forward(
-        self, image: Tensor, scalars: Tensor | None = None, noise: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        h = self.embed(image, scalars, noise)
+    def forward(self, image: Tensor, scalars: Tensor | None = None) -> dict[str, Tensor]:
+        h = self.embed(image, scalars)
         return {"features": h, "logits": full_precision(self.head, h)}

@@ -307,7 +307,7 @@ def _check_maps(A, B) -> tuple[np.ndarray, np.ndarray]:
             f"A has {len(A)} rows and B has {len(B)}; expected the same particle in the same row."
         )
     for X, name in ((A, "A"), (B, "B")):
-        if (X == X[0]).all():
+        if not np.ptp(X, axis=0).any():
             raise ValueError(
                 f"All {len(X)} rows of {name} are the same: a map in one point has no neighbours."
             )

@@ -1,12 +1,21 @@
-"""What clusters, scores and scalars are worth."""
+"""What maps, clusters, scores and scalars are worth."""
 
 from icecore_sk.metrics.clustering import clustering_accuracy
+from icecore_sk.metrics.comparison import compare_clusterers
+from icecore_sk.metrics.consistency import area_consistency, map_consistency
+from icecore_sk.metrics.density import propose_eps
 from icecore_sk.metrics.novelty import novel_class_report
 from icecore_sk.metrics.scalars import scalar_importance, sufficient_scalars
+from icecore_sk.metrics.stability import cluster_stability
 
 __all__ = [
+    "area_consistency",
+    "cluster_stability",
     "clustering_accuracy",
+    "compare_clusterers",
+    "map_consistency",
     "novel_class_report",
+    "propose_eps",
     "scalar_importance",
     "sufficient_scalars",
 ]

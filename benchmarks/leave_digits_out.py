@@ -77,7 +77,7 @@ def novelty_scores(model, X_known, y_known, X_test) -> dict[str, np.ndarray]:
         scores["max_logit"] = model.decision_function(X_test).max(axis=1)
         scores["mahalanobis"] = mahalanobis(H, y_known, H_test)
     for metric in ("euclidean", "cosine"):
-        scorer = OutlierScorer(10, metric=metric).fit(H)
+        scorer = OutlierScorer(n_neighbors=10, metric=metric).fit(H)
         parts = scorer.explain(H_test)
         scores[f"neighbours_{metric}"] = -parts["distance"].to_numpy()
         scores[f"density_{metric}"] = -parts["sparsity"].to_numpy()

@@ -26,7 +26,7 @@ classifier = ResNet18Classifier(max_epochs=10, random_state=0).fit(X_known, y_kn
 # The map knows nothing of the labels that colour it on the left. On the right, the distance to
 # the nearest training images says which images are new.
 features = classifier.transform(X_test)
-scorer = OutlierScorer(10, components="distance", metric="cosine")
+scorer = OutlierScorer(n_neighbors=10, components=["distance"], metric="cosine")
 normality = scorer.fit(classifier.transform(X_known)).score_samples(features)
 mapping = UMAP(min_dist=0.0, random_state=0).fit_transform(features)
 

@@ -1,53 +1,101 @@
-"""Outliers in any representation: how far a row lies, and how empty its surroundings are."""
+"""Outliers with their reasons, from any representation of particles."""
 
 from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.neighbors import NearestNeighbors
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-COMPONENTS = ("distance", "sparsity")
+from icecore_sk import _images
+from icecore_sk._base import known_labels
+from icecore_sk._outliers import embedding
+from icecore_sk._outliers.classes import ClassDistances
+from icecore_sk._outliers.drawn import UsualLoss, drawn_features
+from icecore_sk._outliers.neighbours import Neighbours
+from icecore_sk._outliers.reasons import COMPONENTS, reason
+from icecore_sk._outliers.scalars import Disagreement, size_scalar
+from icecore_sk._outliers.surprise import Surprise, combine
+from icecore_sk._random import draw_seed
+
+POSITIVE = {"distance", "sparsity", "class_distance", "size", "disagreement"}
 
 
 class OutlierScorer(OutlierMixin, BaseEstimator):
-    """Scores rows by their nearest neighbours in a latent space, a map, or any features.
+    """Scores rows by everything that can make a particle unusual, and says what it was.
 
-    Two components see two kinds of outlier. `distance`, the mean distance to the `n_neighbors`
-    nearest training rows [1]_, finds what is far from everything. `sparsity`, that distance
-    divided by the same distance of those neighbours (a local outlier factor in the manner of
-    [2]_), finds what lies beside a dense group. Each is turned into its surprise, minus the log of
-    the share of training rows that reach it (tail probabilities as in [3]_), and the score is minus
-    their mean: a row that is extreme in one way outranks one that is a little unusual in both.
+    An embedder, such as a `VAE` or a Pipeline that ends in one, maps X to a space; without one the
+    columns of X are the space. Up to seven component scores are taken:
+
+    - reconstruction: the loss of the embedder's reconstruction.
+    - corrected_reconstruction: how far the loss lies above what is usual for as much ink, contrast
+      and size. The loss itself ranks how much is drawn.
+    - distance: mean distance to the nearest rows [1]_; far from everything.
+    - sparsity: that distance as a multiple of the neighbours' own (in the manner of [2]_); beside a
+      dense group.
+    - class_distance: Mahalanobis distance to the nearest known class.
+    - size: the largest particles.
+    - disagreement: the scalar that departs most from that of the row's neighbours, itself left
+      out, in robust standard deviations.
+
+    Each becomes its surprise, minus the log of the share of training rows that reach it (as in
+    [3]_), continued beyond them by a fitted tail. Their combination is the surprise of the harmonic
+    mean of these shares [4]_, and the score is minus that.
 
     Parameters
     ----------
+    embedder : estimator with transform, or None, default=None
+        Cloned and fitted on (X, y); ``FrozenEstimator(fitted)`` is used as it is. None compares the
+        columns of X.
     n_neighbors : int, default=20
         Neighbours of each row; at most the training rows less one are used.
-    components : {"all", "distance", "sparsity"}, default="all"
-        Components of the score.
+    components : "auto" or list of str, default="auto"
+        Components of the score, among those above. "auto" takes all that X, y and the embedder
+        allow, the loss only where it can be corrected, and size only where a scalar tells it.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        Distance between rows. "cosine" is the Euclidean distance of rows scaled to length 1: it
-        ranks neighbours alike and suits the features of a classifier.
+        Distance between rows of the space. "cosine" is the Euclidean distance of rows scaled to
+        length 1: it ranks neighbours alike and suits the features of a classifier.
+    scalars : "auto", list or None, default="auto"
+        Columns to compare with the neighbours', by name, or by number where X is an array. "auto"
+        takes those beside the image and, of a DataFrame without images, all; without an embedder,
+        none, as they are the space. Those listed are then no part of the space. Columns whose name
+        contains "Angle" are orientations in degrees, of period 180.
     contamination : float, default=0.05
         Share of the training rows that `predict` calls outliers; in (0, 0.5].
+    algorithm : {"auto", "exact", "approximate"}, default="auto"
+        Search for neighbours. "auto" is approximate above 20,000 training rows (pynndescent).
+    random_state : int, RandomState instance or None, default=None
+        Governs the approximate search, and the embedder where its own `random_state` is None.
 
     Attributes
     ----------
+    embedder_ : estimator or None
+        The fitted embedder.
+    components_ : list of str
+        Components in use.
+    scalars_ : list
+        Scalars that are compared. Those that are constant in the training rows are left out.
+    size_name_ : str or None
+        What is taken for the size.
+    classes_ : ndarray
+        Known classes, where y had labels.
     offset_ : float
         Scores below are outliers.
     n_neighbors_ : int
         Neighbours used.
     n_features_in_ : int
-        Columns of X.
+        Columns of X, where it has columns.
 
     Notes
     -----
     A row that equals a training row takes it for itself and leaves it out, so training rows have
     the same scores whether they are scored in `fit` or later, and a new row's score does not
     depend on the rows beside it.
+
+    The tails are fitted to quantiles (90 % to 97.5 %), because the outliers are among the training
+    rows. Beyond the tail a surprise grows with the logarithm of a distance, size or z.
 
     References
     ----------
@@ -56,6 +104,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
            SIGMOD.
     .. [3] Li, Zhao, Hu, Botta, Ionescu and Chen (2022). ECOD: unsupervised outlier detection
            using empirical cumulative distribution functions. IEEE TKDE.
+    .. [4] Wilson (2019). The harmonic mean p-value for combining dependent tests. PNAS 116(4).
 
     Examples
     --------
@@ -65,46 +114,76 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     >>> scorer = OutlierScorer().fit(X)
     >>> scorer.predict([[0.0, 0.0], [9.0, 9.0]])
     array([ 1, -1])
+    >>> print(scorer.explain([[9.0, 9.0]])["reason"][0][:19])
+    far from everything
     """
 
     _parameter_constraints: dict = {
+        "embedder": [HasMethods(["fit", "transform"]), None],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-        "components": [StrOptions({"all", *COMPONENTS})],
+        "components": [StrOptions({"auto"}), list, tuple],
         "metric": [StrOptions({"euclidean", "cosine"})],
+        "scalars": [StrOptions({"auto"}), list, tuple, None],
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
+        "algorithm": [StrOptions({"auto", "exact", "approximate"})],
+        "random_state": ["random_state"],
     }
 
-    def __init__(self, n_neighbors=20, *, components="all", metric="euclidean", contamination=0.05):
+    def __init__(
+        self,
+        embedder=None,
+        *,
+        n_neighbors=20,
+        components="auto",
+        metric="euclidean",
+        scalars="auto",
+        contamination=0.05,
+        algorithm="auto",
+        random_state=None,
+    ):
+        self.embedder = embedder
         self.n_neighbors = n_neighbors
         self.components = components
         self.metric = metric
+        self.scalars = scalars
         self.contamination = contamination
+        self.algorithm = algorithm
+        self.random_state = random_state
 
     def fit(self, X, y=None):
-        """Learn the neighbourhoods of the training rows and the threshold.
+        """Fit the embedder and learn what is usual for each component.
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-        y : ignored
+        X : array-like of shape (n, n_features), or what the embedder takes
+        y : array-like of shape (n,) or None
+            Labels, where some are known; -1, None and NaN mean unlabelled. They go to the embedder,
+            and `class_distance` is measured from them.
 
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            Where a parameter, X or y is unusable, or a component that is asked for is not possible;
+            the message names it and the way out.
         """
         self._validate_params()
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        rows = self._rows(X)
-        self.n_neighbors_ = min(self.n_neighbors, len(rows) - 1)
-        self._index = NearestNeighbors(n_neighbors=self.n_neighbors_ + 1).fit(rows)
-        self._fit_rows = rows
-        self._fit_distance, neighbours = self._mean_distance(rows)
-        sparsity = self._sparsity(self._fit_distance, neighbours)
-        self._reference = {
-            "distance": np.sort(self._fit_distance),
-            "sparsity": np.sort(sparsity),
+        X = self._check_X(X, reset=True)
+        seed = draw_seed(self.random_state)
+        self.embedder_ = self._fit_embedder(X, y, seed)
+        reading = self._read(X)
+        self._learn(X, y, reading, seed)
+        table = self._measure(X, reading)
+        self._scales = {
+            name: Surprise(self._scaled(table, name), name in POSITIVE) for name in self.components_
         }
-        scores = -self._combine({"distance": self._fit_distance, "sparsity": sparsity})
+        self._typical.update({name: scale.median for name, scale in self._scales.items()})
+        if "size" in self.components_:
+            self._typical["size"] = float(np.quantile(table["size"], 0.99))
+        scores = self._score(self._surprises(table))
         self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
         return self
 
@@ -113,22 +192,22 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
+        X : array-like or table, as in `fit`
 
         Returns
         -------
         scores : ndarray of shape (n,)
-            Minus the mean surprise in nats, 0 for a row more normal than all training rows. Beyond
-            every training row it goes on falling, so that two far rows are still ranked.
+            Minus the combined surprise in nats, 0 for a row that is most normal in every way.
+            Beyond every training row it goes on falling, so that two far rows are still ranked.
         """
-        return -self._combine(self._components(X))
+        return self._score(self._surprises(self._table(X)))
 
     def decision_function(self, X):
         """Return ``score_samples(X) - offset_``: negative for outliers.
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
+        X : array-like or table, as in `fit`
 
         Returns
         -------
@@ -141,7 +220,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
+        X : array-like or table, as in `fit`
 
         Returns
         -------
@@ -154,85 +233,250 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, n_features)
+        X : array-like or table, as in `fit`
 
         Returns
         -------
         table : DataFrame of n rows
-            Columns score, outlier, distance (units of X), sparsity (ratio), and reason, which is
-            empty for inliers. The index is that of X where X is a DataFrame.
+            - score: as `score_samples` returns it; outlier: whether it is below `offset_`.
+            - One column per component, the higher the more unusual: loss in nats or mean squared
+              error, distance in units of the space, sparsity as a ratio, class_distance in standard
+              deviations, size in its own unit, corrected_reconstruction and disagreement in robust
+              standard deviations.
+            - scalar: which one disagrees most, where scalars are compared.
+            - reason: the most surprising component in words, and a second one that is nearly as
+              surprising; empty for inliers.
+
+            The index is that of X where X is a DataFrame.
         """
-        index = X.index if isinstance(X, pd.DataFrame) else None
-        parts = self._components(X)
-        score = -self._combine(parts)
-        table = pd.DataFrame({"score": score, "outlier": score < self.offset_, **parts}, index)
-        typical = np.median(self._reference["distance"])
-        table["reason"] = [
-            self._reason(row.distance, row.sparsity, typical) if row.outlier else ""
-            for row in table.itertuples()
-        ]
-        return table
+        table = self._table(X)
+        surprises = self._surprises(table)
+        score = self._score(surprises)
+        outlier = score < self.offset_
+        reasons = np.full(len(table), "", dtype=object)
+        for i in np.flatnonzero(outlier):
+            own = {name: float(values[i]) for name, values in surprises.items()}
+            reasons[i] = reason(table.iloc[i], own, self._typical, self.n_neighbors_)
+        columns = [*self.components_, *(["scalar"] if "scalar" in table else [])]
+        result = table[columns].copy()
+        result.insert(0, "score", score)
+        result.insert(1, "outlier", outlier)
+        result["reason"] = reasons.astype(str) if len(reasons) else reasons
+        if isinstance(X, pd.DataFrame):
+            result.index = X.index
+        return result
 
-    def _reason(self, distance: float, sparsity: float, typical: float) -> str:
-        k = self.n_neighbors_
-        far, empty = self._surprise("distance", distance), self._surprise("sparsity", sparsity)
-        if self.components == "distance" or (self.components == "all" and far >= empty):
-            return (
-                f"far from everything: mean distance {distance:.3g} to its {k} nearest, "
-                f"where {typical:.3g} is typical"
-            )
-        return (
-            f"apart from a dense group: its {k} nearest lie {sparsity:.3g} times as far from it "
-            "as from their own neighbours"
-        )
+    # ---------------------------------------------------------------- reading X
 
-    # ---------------------------------------------------------------- components
-
-    def _rows(self, X: np.ndarray) -> np.ndarray:
-        if self.metric == "euclidean":
+    def _check_X(self, X, reset: bool):
+        """Check what has columns; images are left to the embedder."""
+        images = _images.image_columns(X)
+        if images or np.ndim(X) in (3, 4):
+            if self.embedder is None:
+                what = f"the image column {images[0]!r}" if images else f"shape {np.shape(X)}"
+                raise ValueError(
+                    f"X has {what}, but embedder=None compares columns of numbers. Pass "
+                    "embedder=VAE() or, with a fitted one, embedder=FrozenEstimator(vae)."
+                )
             return X
-        length = np.linalg.norm(X, axis=1, keepdims=True)
-        return X / np.where(length > 0, length, 1.0)
+        lets_nan = self.embedder is not None and get_tags(self.embedder).input_tags.allow_nan
+        checked = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32] if self.embedder is None else "numeric",
+            ensure_min_samples=2 if reset else 1,
+            ensure_all_finite="allow-nan" if lets_nan else True,
+        )
+        # Names are what an embedder and `scalars` select columns by.
+        return X if isinstance(X, pd.DataFrame) else checked
 
-    def _components(self, X) -> dict[str, np.ndarray]:
+    def _fit_embedder(self, X, y, seed: int):
+        if self.embedder is None:
+            return None
+        embedder = clone(self.embedder)
+        unset = {
+            name: seed
+            for name, value in embedder.get_params().items()
+            if name.rpartition("__")[2] == "random_state" and value is None
+        }
+        return embedder.set_params(**unset).fit(X, y)
+
+    def _read(self, X) -> embedding.Reading:
+        if self.embedder_ is None:
+            reading = embedding.read_columns(X, self.scalars)
+        else:
+            asked = embedding.Embedding(self.embedder_)
+            scalars, names = embedding.read_scalars(X, asked.image_shape, self.scalars)
+            reading = embedding.Reading(asked.space(X), scalars, names)
+        space = np.asarray(reading.space)
+        if space.dtype not in (np.float32, np.float64):
+            space = space.astype(np.float64)
+        if self.metric == "cosine":
+            length = np.linalg.norm(space, axis=1, keepdims=True)
+            space = space / np.where(length > 0, length, 1.0)
+        reading.space = space
+        return reading
+
+    # ---------------------------------------------------------------- fitting
+
+    def _learn(self, X, y, reading: embedding.Reading, seed: int) -> None:
+        """Learn the parts of every component in use."""
+        rows = reading.space
+        self._typical: dict = {}
+        self.n_neighbors_ = min(self.n_neighbors, len(rows) - 1)
+        self._neighbours = Neighbours(rows, self.n_neighbors_, self.algorithm, seed)
+        self._disagreement = None
+        if reading.scalars is not None:
+            self._disagreement = Disagreement(
+                reading.scalars, reading.names, self._neighbours.index
+            )
+        self.scalars_ = self._disagreement.names if self._disagreement else []
+        self._read_labels(y, rows)
+        name = size_scalar(reading.names)
+        self._size_column = None if name is None else reading.names.index(name)
+        pictures = self._pictures(X)
+        self.size_name_ = name or (None if pictures is None else "number of drawn pixels")
+        self._typical["size name"] = self.size_name_
+        self._choose_components(pictures)
+        self._usual_loss = None
+        self._grey_range = 1.0
+        if pictures is not None:
+            low, high = _images.pixel_range(pictures)
+            self._grey_range = high - low or 1.0
+        if {"reconstruction", "corrected_reconstruction"} & set(self.components_):
+            self._typical["loss unit"] = embedding.Embedding(self.embedder_).loss_unit
+        if "corrected_reconstruction" in self.components_:
+            loss = embedding.Embedding(self.embedder_).loss(X, rows)
+            self._usual_loss = UsualLoss(drawn_features(pictures, self._grey_range), loss)
+
+    def _pictures(self, X) -> _images.ImageRows | None:
+        """The images that the reconstructing network sees, or that X has."""
+        if self.embedder_ is None:
+            return None
+        asked = embedding.Embedding(self.embedder_)
+        if asked.network is not None:
+            return embedding.image_rows(asked.network_input(X), asked.network.image_shape_)
+        return embedding.image_rows(X, asked.image_shape)
+
+    def _read_labels(self, y, rows) -> None:
+        self._classes = None
+        if hasattr(self, "classes_"):
+            del self.classes_
+        if y is None:
+            return
+        check_consistent_length(rows, y)
+        labels = column_or_1d(np.asarray(y, dtype=object))
+        known = known_labels(labels)
+        if known.any():
+            self._classes = ClassDistances(rows[known], np.array(labels[known].tolist()))
+            self.classes_ = self._classes.classes
+
+    def _choose_components(self, pictures) -> None:
+        asked = None if self.embedder_ is None else embedding.Embedding(self.embedder_)
+        network = asked is not None and asked.network is not None
+        missing = {
+            "reconstruction": None
+            if network or (asked is not None and asked.inverts)
+            else "an embedder with reconstruct or inverse_transform, such as VAE()",
+            "corrected_reconstruction": None
+            if network and pictures is not None
+            else "an embedder with reconstruct, such as VAE(), and images in X",
+            "distance": None,
+            "sparsity": None,
+            "class_distance": None
+            if self._classes is not None
+            else "labels: pass y to fit, with -1, None or NaN for the rows without one",
+            "size": None
+            if self.size_name_
+            else "a scalar named as an area, diameter, volume or size (see scalars), or images",
+            "disagreement": None
+            if self._disagreement
+            else "scalars that vary: pass a particle table, or name columns with scalars=[...]",
+        }
+        if isinstance(self.components, str):
+            skipped = {"reconstruction"} | (set() if self._size_column is not None else {"size"})
+            self.components_ = [
+                name for name in COMPONENTS if missing[name] is None and name not in skipped
+            ]
+            return
+        chosen = list(self.components)
+        unknown = [name for name in chosen if name not in COMPONENTS]
+        if unknown or not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(
+                f"components={chosen!r} must be 'auto' or a list of different names among "
+                f"{list(COMPONENTS)}."
+            )
+        for name in chosen:
+            if missing[name] is not None:
+                raise ValueError(
+                    f"components has {name!r}, which needs {missing[name]}. Leave it out, or pass "
+                    "components='auto' for all that are possible."
+                )
+        self.components_ = [name for name in COMPONENTS if name in chosen]
+
+    # ---------------------------------------------------------------- scoring
+
+    def _table(self, X) -> pd.DataFrame:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        distance, neighbours = self._mean_distance(self._rows(X))
-        return {"distance": distance, "sparsity": self._sparsity(distance, neighbours)}
+        X = self._check_X(X, reset=False)
+        return self._measure(X, self._read(X))
 
-    def _mean_distance(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean distance to the k nearest training rows other than the row itself, and who."""
-        k = self.n_neighbors_
-        near = self._index.kneighbors(rows, return_distance=False)  # (n, k + 1)
-        rows = rows.astype(np.float64)
-        distances = np.empty(near.shape)
-        for j in range(k + 1):
-            # Computed anew as differences: the search may round through products, after which a
-            # row is not at distance zero from itself.
-            gap = rows - self._fit_rows[near[:, j]]
-            distances[:, j] = np.sqrt(np.einsum("ij,ij->i", gap, gap))
-        order = np.argsort(distances, axis=1, kind="stable")
-        distances = np.take_along_axis(distances, order, axis=1)
-        near = np.take_along_axis(near, order, axis=1)
-        itself = distances[:, :1] == 0
-        distances = np.where(itself, distances[:, 1:], distances[:, :-1])
-        near = np.where(itself, near[:, 1:], near[:, :-1])
-        return distances.mean(axis=1), near
+    def _measure(self, X, reading: embedding.Reading) -> pd.DataFrame:
+        """Return all components in their units, and what reasons are made of."""
+        rows, wanted = reading.space, set(self.components_)
+        near, distance = self._neighbours.find(rows)
+        table = {"distance": distance, "sparsity": self._neighbours.sparsity(near, distance)}
+        pictures = features = None
+        if "corrected_reconstruction" in wanted or ("size" in wanted and self._size_column is None):
+            pictures = self._pictures(X)
+            features = drawn_features(pictures, self._grey_range)
+        if wanted & {"reconstruction", "corrected_reconstruction"}:
+            loss = embedding.Embedding(self.embedder_).loss(X, rows)
+            table["loss"] = table["reconstruction"] = loss
+        if "corrected_reconstruction" in wanted:
+            table["usual loss"] = self._usual_loss.usual(features)
+            table["corrected_reconstruction"] = self._usual_loss.departure(features, loss)
+        if "class_distance" in wanted:
+            table["class_distance"], nearest = self._classes.nearest(rows)
+            table["nearest class"] = self.classes_[nearest]
+        if "size" in wanted:
+            column = self._size_column
+            table["size"] = features[:, 2] if column is None else reading.scalars[:, column]
+        if "disagreement" in wanted:
+            found = self._disagreement.largest(reading.scalars, near)
+            table["disagreement"], table["scalar"] = found["z"], self._names[found["number"]]
+            table |= {name: found[name] for name in ("relative", "own", "theirs")}
+        return pd.DataFrame(table)
 
-    def _sparsity(self, distance: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-        around = self._fit_distance[neighbours].mean(axis=1)
-        # Among copies of one row both are zero, and nothing is sparse there.
-        tiny = np.finfo(np.float64).tiny
-        return (distance + tiny) / (around + tiny)
+    @property
+    def _names(self) -> np.ndarray:
+        names = np.empty(len(self.scalars_), dtype=object)
+        names[:] = self.scalars_
+        return names
 
-    def _surprise(self, name: str, values):
-        """Minus log of the share of training rows that reach each value, in nats."""
-        reference = self._reference[name]
-        reached = len(reference) - np.searchsorted(reference, values, side="left")
-        share = (reached + 1) / (len(reference) + 1)
-        top = max(reference[-1], np.finfo(np.float64).tiny)
-        return -np.log(share) + np.log(np.maximum(np.asarray(values) / top, 1.0))
+    @staticmethod
+    def _scaled(table: pd.DataFrame, name: str) -> np.ndarray:
+        """The column that a component's surprise is taken from."""
+        return table["relative" if name == "disagreement" else name].to_numpy()
 
-    def _combine(self, parts: dict[str, np.ndarray]) -> np.ndarray:
-        names = COMPONENTS if self.components == "all" else (self.components,)
-        return np.mean([self._surprise(name, parts[name]) for name in names], axis=0)
+    def _surprises(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
+        return {name: scale(self._scaled(table, name)) for name, scale in self._scales.items()}
+
+    @staticmethod
+    def _score(surprises: dict[str, np.ndarray]) -> np.ndarray:
+        # Not minus zero.
+        return 0.0 - combine(list(surprises.values()))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "offset_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if self.embedder is not None:
+            inner = get_tags(self.embedder)
+            tags.input_tags.three_d_array = inner.input_tags.three_d_array
+            tags.input_tags.allow_nan = inner.input_tags.allow_nan
+            tags.non_deterministic = inner.non_deterministic
+            tags.target_tags.required = inner.target_tags.required
+        return tags

@@ -79,7 +79,7 @@ def crowd():
 
 
 def test_planted_outliers_come_first_with_their_reason(crowd):
-    scorer = OutlierScorer(10, contamination=0.05).fit(crowd)
+    scorer = OutlierScorer(n_neighbors=10, contamination=0.05).fit(crowd)
     order = scorer.score_samples(crowd).argsort()
     assert order[0] == 600
     table = scorer.explain(crowd)
@@ -90,8 +90,8 @@ def test_planted_outliers_come_first_with_their_reason(crowd):
 
 
 def test_each_component_alone(crowd):
-    far = OutlierScorer(10, components="distance").fit(crowd).score_samples(crowd)
-    local = OutlierScorer(10, components="sparsity").fit(crowd).score_samples(crowd)
+    far = OutlierScorer(n_neighbors=10, components=["distance"]).fit(crowd).score_samples(crowd)
+    local = OutlierScorer(n_neighbors=10, components=["sparsity"]).fit(crowd).score_samples(crowd)
     assert far.argmin() == 600
     # By distance alone a member of the wide group is as unusual as the row beside the dense one.
     assert (far[300:600] < far[601]).any()

@@ -138,9 +138,9 @@ def test_columns_of_pixels_by_name(digits):
 def test_pipeline_memory_reuses_the_encoder(digits, tmp_path):
     X, _ = digits
     for n_neighbors in (5, 6):
-        steps = [("vae", vae()), ("outliers", OutlierScorer(n_neighbors))]
+        steps = [("vae", vae()), ("outliers", OutlierScorer(n_neighbors=n_neighbors))]
         model = Pipeline(steps, memory=str(tmp_path)).fit(X)
-    plain = Pipeline([("vae", vae()), ("outliers", OutlierScorer(6))]).fit(X)
+    plain = Pipeline([("vae", vae()), ("outliers", OutlierScorer(n_neighbors=6))]).fit(X)
     np.testing.assert_array_equal(model.predict(X), plain.predict(X))
     assert len(list(tmp_path.rglob("output.pkl"))) == 1  # the second fit found the first's encoder
 

@@ -86,7 +86,7 @@ def run_demo(data="digits", out="icecore_demo", held_out=(2, 6), random_state=0,
         model.set_params(random_state=random_state, verbose=verbose).fit(X_known, y_known)
         say(f"{name}: mapping {len(X_test):,} images")
         features = model.transform(X_test)
-        novelty = OutlierScorer(10, components="distance", metric="cosine")
+        novelty = OutlierScorer(n_neighbors=10, components=["distance"], metric="cosine")
         normality = novelty.fit(model.transform(X_known)).score_samples(features)
         maps[name], clusters = map_and_cluster(features, settings["min_cluster_size"], random_state)
         predicted = model.predict(X_test) if hasattr(model, "predict") else None

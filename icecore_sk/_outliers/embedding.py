@@ -1,0 +1,199 @@
+"""What a fitted embedder says of X: the space, the images, the scalars and the loss."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+from icecore_sk import _images
+
+
+def steps(embedder) -> Iterator:
+    """Yield the estimators that X passes through, one after the other."""
+    if isinstance(embedder, FrozenEstimator):
+        yield from steps(embedder.estimator)
+    elif isinstance(embedder, Pipeline):
+        for _, step in embedder.steps:
+            if step not in (None, "passthrough"):
+                yield from steps(step)
+    else:
+        yield embedder
+
+
+@dataclass
+class Reading:
+    """X as the component scores need it; what is missing is None.
+
+    Attributes
+    ----------
+    space : ndarray of shape (n, d)
+    scalars : ndarray of shape (n, n_scalars), in the units of X
+    names : list of str
+        Of the scalars.
+    """
+
+    space: np.ndarray
+    scalars: np.ndarray | None
+    names: list
+
+
+class Embedding:
+    """Asks a fitted embedder by what it can do, not by what it is."""
+
+    def __init__(self, embedder):
+        self.embedder = embedder
+        self._steps = list(steps(embedder))
+        having = [i for i, step in enumerate(self._steps) if hasattr(step, "reconstruct")]
+        self._last = having[-1] if having else None
+
+    @property
+    def network(self):
+        """The last step that reconstructs images, or None."""
+        return None if self._last is None else self._steps[self._last]
+
+    @property
+    def image_shape(self):
+        """Shape of the images that a step was fitted with, or None."""
+        shapes = (getattr(step, "image_shape_", None) for step in self._steps)
+        return next((shape for shape in shapes if shape is not None), None)
+
+    @property
+    def inverts(self) -> bool:
+        return hasattr(self.embedder, "inverse_transform")
+
+    def space(self, X) -> np.ndarray:
+        space = np.asarray(self.embedder.transform(X))
+        if space.ndim != 2 or not np.isfinite(space).all():
+            raise ValueError(
+                f"embedder={self.embedder!r} returned an array of shape {space.shape}"
+                f"{' with NaN or infinity' if space.ndim == 2 else ''}; expected finite rows of "
+                "shape (n, n_features)."
+            )
+        return space
+
+    def network_input(self, X):
+        """X as it reaches the step that reconstructs images."""
+        for step in self._steps[: self._last]:
+            X = step.transform(X)
+        return X
+
+    def loss(self, X, space: np.ndarray) -> np.ndarray:
+        """Return the loss of each row: nats where the network tells, else mean squared error."""
+        if self.network is None:
+            values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
+            restored = np.asarray(self.embedder.inverse_transform(space))
+            return np.square(values.astype(np.float64) - restored).mean(axis=1)
+        X = self.network_input(X)
+        if hasattr(self.network, "score_samples"):
+            return -np.asarray(self.network.score_samples(X), dtype=np.float64)
+        rows = image_rows(X, self.image_shape)
+        restored = np.asarray(self.network.reconstruct(X)).reshape(len(rows), *rows.image_shape)
+        scale = 255.0 if rows.dtype == np.uint8 else 1.0
+        error = np.empty(len(rows))
+        for index in _images.blocks(len(rows), rows.image_shape):
+            gap = rows.gather(index) / scale - restored[index]
+            error[index] = np.square(gap).mean(axis=(1, 2, 3))
+        return error
+
+    @property
+    def loss_unit(self) -> str:
+        told = self.network is not None and hasattr(self.network, "score_samples")
+        return "nats" if told else "mean squared error"
+
+
+def image_rows(X, image_shape) -> _images.ImageRows | None:
+    """Read the images of X, or return None where it has none."""
+    if _images.image_columns(X):
+        return _images.read_table(X)
+    if not isinstance(X, pd.DataFrame):
+        X = np.asarray(X)
+    if X.ndim in (3, 4):
+        return _images.read_images(np.asarray(X), None)
+    if image_shape is None or X.shape[1] < math.prod(image_shape):
+        return None
+    return _images.read_rows(np.asarray(X), tuple(image_shape))
+
+
+def read_columns(X, scalars) -> Reading:
+    """Read columns without an embedder: those named by `scalars` apart, the others the space."""
+    values = np.asarray(X)
+    names = column_names(X)
+    chosen = [] if scalars in ("auto", None) else list(scalars)
+    picked = positions(chosen, names)
+    rest = [j for j in range(len(names)) if j not in set(picked)]
+    if not rest:
+        raise ValueError(
+            f"scalars={chosen} are all columns of X, and none is left to find neighbours by. Name "
+            "fewer, or pass embedder."
+        )
+    return Reading(values[:, rest] if picked else values, _finite(values, picked, names), chosen)
+
+
+def read_scalars(X, image_shape, scalars) -> tuple[np.ndarray | None, list]:
+    """Return the scalars of X beside its images, and their names.
+
+    "auto" takes all of them: the columns beside the image of a table, those beyond the pixels of a
+    row, and every column of a DataFrame that has no images. The columns of an array without images
+    have no names to be told by, and are taken only where `scalars` lists their numbers.
+    """
+    if scalars is None or getattr(X, "ndim", 2) != 2:
+        if scalars in ("auto", None):
+            return None, []
+        raise ValueError(f"scalars={list(scalars)} names scalars, but X has only images.")
+    images = _images.image_columns(X)
+    n_pixels = math.prod(image_shape) if image_shape is not None else 0
+    if images:
+        names = [name for name in X.columns if name not in images]
+        values = X[names].to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        beyond = n_pixels if np.shape(X)[1] >= n_pixels else 0
+        names = column_names(X)[beyond:]
+        values = np.asarray(X)[:, beyond:]
+    if scalars != "auto":
+        chosen = list(scalars)
+    elif isinstance(X, pd.DataFrame) or n_pixels:
+        chosen = names
+    else:
+        chosen = []
+    return _finite(values, positions(chosen, names), names), chosen
+
+
+def column_names(X) -> list:
+    return list(X.columns) if isinstance(X, pd.DataFrame) else list(range(np.shape(X)[1]))
+
+
+def positions(chosen: list, names: list) -> list[int]:
+    missing = [name for name in chosen if name not in names]
+    if missing:
+        some = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        raise ValueError(
+            f"scalars has {missing[0]!r}, which X has not; expected names among {some or 'none'}."
+        )
+    return [names.index(name) for name in chosen]
+
+
+def _finite(values: np.ndarray, picked: list[int], names: list) -> np.ndarray | None:
+    """Return the picked columns, after refusing what cannot be compared."""
+    if not picked:
+        return None
+    try:
+        scalars = values[:, picked].astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"scalars={[names[j] for j in picked]} must be numeric columns: {error}."
+        ) from error
+    bad = (~np.isfinite(scalars)).sum(axis=0)
+    if bad.any():
+        which = ", ".join(
+            f"{names[j]!r} ({n} rows)" for j, n in zip(picked, bad, strict=True) if n
+        )
+        raise ValueError(
+            f"Input X contains NaN or infinity in the scalars {which}. Impute them "
+            "(sklearn.impute.SimpleImputer), drop these rows, or leave the columns out with "
+            "scalars=[...]."
+        )
+    return scalars

@@ -1,0 +1,83 @@
+"""Component scores in words and units."""
+
+import pandas as pd
+
+
+def number(value: float) -> str:
+    """Write a value with three digits, and thousands in full."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def distance(row: pd.Series, typical: dict, k: int) -> str:
+    return (
+        f"far from everything: mean distance {number(row['distance'])} to its {k} nearest, "
+        f"where {number(typical['distance'])} is typical"
+    )
+
+
+def sparsity(row: pd.Series, typical: dict, k: int) -> str:
+    return (
+        f"apart from a dense group: its {k} nearest lie {number(row['sparsity'])} times as far "
+        "from it as from their own neighbours"
+    )
+
+
+def reconstruction(row: pd.Series, typical: dict, k: int) -> str:
+    unit = typical["loss unit"]
+    return (
+        f"badly reconstructed: loss {number(row['reconstruction'])} {unit} where "
+        f"{number(typical['reconstruction'])} is typical"
+    )
+
+
+def corrected_reconstruction(row: pd.Series, typical: dict, k: int) -> str:
+    return (
+        f"badly reconstructed: loss {number(row['loss'])} {typical['loss unit']} where "
+        f"{number(row['usual loss'])} is typical for as much ink "
+        f"({number(row['corrected_reconstruction'])} robust sd)"
+    )
+
+
+def class_distance(row: pd.Series, typical: dict, k: int) -> str:
+    return (
+        f"far from every known class: {number(row['class_distance'])} sd from "
+        f"{row['nearest class']}, the nearest, where {number(typical['class_distance'])} is typical"
+    )
+
+
+def size(row: pd.Series, typical: dict, k: int) -> str:
+    return (
+        f"largest: {typical['size name']} {number(row['size'])} where 99 % are below "
+        f"{number(typical['size'])}"
+    )
+
+
+def disagreement(row: pd.Series, typical: dict, k: int) -> str:
+    return (
+        f"{row['scalar']} {number(row['own'])} where its {k} nearest have {number(row['theirs'])} "
+        f"({number(row['disagreement'])} robust sd)"
+    )
+
+
+WORDS = {
+    words.__name__: words
+    for words in (
+        reconstruction,
+        corrected_reconstruction,
+        distance,
+        sparsity,
+        class_distance,
+        size,
+        disagreement,
+    )
+}
+COMPONENTS = tuple(WORDS)
+# A second reason is told where it is nearly as surprising as the first, as a share of it.
+AS_WELL = 0.7
+
+
+def reason(row: pd.Series, surprise: dict[str, float], typical: dict, k: int) -> str:
+    """Return the most surprising component of an outlier in words, and a second where it counts."""
+    ranked = sorted(surprise, key=lambda name: -surprise[name])
+    told = [name for name in ranked[:2] if surprise[name] >= AS_WELL * surprise[ranked[0]]]
+    return "; ".join(WORDS[name](row, typical, k) for name in told)

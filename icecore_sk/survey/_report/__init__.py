@@ -1,0 +1,1 @@
+"""The parts of the report: what goes into the page, and the page itself."""

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, StratifiedKFold, check_cv
 from sklearn.utils import _safe_indexing, column_or_1d, get_tags, indexable
@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk._input import n_missing_labels
-from icecore_sk._random import draw_seed
+from icecore_sk._random import draw_seed, seeded
 
 RESCUE = 0.01
 RUN = "run"
@@ -343,15 +343,8 @@ class ClassFilter(MetaEstimatorMixin, BaseEstimator):
         return strata
 
     def _fitted(self, X, y, seed: int):
-        model = clone(self.classifier)
-        if isinstance(model, FrozenEstimator):
-            return model
-        unset = {
-            name: seed
-            for name, value in model.get_params().items()
-            if name.rpartition("__")[2] == "random_state" and value is None
-        }
-        return model.set_params(**unset).fit(X, y)
+        # Fitting a FrozenEstimator leaves it as it is.
+        return seeded(self.classifier, seed).fit(X, y)
 
     # ---------------------------------------------------------------- scores and thresholds
 

@@ -4,7 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
@@ -18,7 +18,7 @@ from icecore_sk._outliers.neighbours import Neighbours
 from icecore_sk._outliers.reasons import COMPONENTS, reason
 from icecore_sk._outliers.scalars import Disagreement, size_scalar
 from icecore_sk._outliers.surprise import Surprise, combine
-from icecore_sk._random import draw_seed
+from icecore_sk._random import draw_seed, seeded
 
 POSITIVE = {"distance", "sparsity", "class_distance", "size", "disagreement"}
 
@@ -294,13 +294,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     def _fit_embedder(self, X, y, seed: int):
         if self.embedder is None:
             return None
-        embedder = clone(self.embedder)
-        unset = {
-            name: seed
-            for name, value in embedder.get_params().items()
-            if name.rpartition("__")[2] == "random_state" and value is None
-        }
-        return embedder.set_params(**unset).fit(X, y)
+        return seeded(self.embedder, seed).fit(X, y)
 
     def _read(self, X) -> embedding.Reading:
         if self.embedder_ is None:

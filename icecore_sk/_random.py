@@ -2,6 +2,8 @@
 
 import numpy as np
 import torch
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 
 
@@ -14,6 +16,22 @@ def draw_seed(random_state) -> int:
     if random_state is None:
         random_state = np.random.RandomState()
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def seeded(estimator, seed: int):
+    """Return a clone whose unset `random_state`s, nested ones too, are `seed`.
+
+    A FrozenEstimator is what it is.
+    """
+    estimator = clone(estimator)
+    if isinstance(estimator, FrozenEstimator):
+        return estimator
+    unset = {
+        name: seed
+        for name, value in estimator.get_params().items()
+        if name.rpartition("__")[2] == "random_state" and value is None
+    }
+    return estimator.set_params(**unset)
 
 
 def spawn_generators(seed: int, n: int) -> list[torch.Generator]:

@@ -1,5 +1,7 @@
 """The work from images to a result: the demonstration and the command line."""
 
+from icecore_sk.survey._results import Survey
+from icecore_sk.survey._workflow import survey
 from icecore_sk.survey.demo import run_demo
 
-__all__ = ["run_demo"]
+__all__ = ["Survey", "run_demo", "survey"]

@@ -4,8 +4,13 @@ import argparse
 import sys
 import time
 
-from icecore_sk import __version__
+import pandas as pd
+
+from icecore_sk import VAE, AutoEncoder, FlowVAE, __version__
+from icecore_sk.datasets import load_flowcam, load_particles
 from icecore_sk.survey.demo import run_demo
+
+MODELS = {model.__name__: model for model in (AutoEncoder, FlowVAE, VAE)}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,7 +56,190 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="governs everything random (default: 0)")
     demo.add_argument("--quiet", action="store_true", help="print the table only")
     demo.set_defaults(run=demo_command)
+    add_survey(commands)
     return parser
+
+
+def add_survey(commands) -> None:
+    """Add the subcommands `survey` and `report`."""
+    survey = commands.add_parser(
+        "survey",
+        help="map, cluster and list the outliers of FlowCam runs",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Read particles, learn what they look like, and write a folder with a report to open\n"
+            "in a browser: maps of all particles, clusters, and the most unusual ones with the\n"
+            "reason. No labels are needed; with labels, a classifier names the others, and one\n"
+            "class, such as dust, can be removed first.\n\n"
+            "It may be stopped at any time. The same command goes on where it was."
+        ),
+        epilog=(
+            "examples:\n"
+            "  icecore survey run1/ run2/ --out found\n"
+            "  icecore survey run1/ run2/ --labels labels.csv --remove Junk --out found\n"
+            "  icecore survey particles.arrow --epochs 30 --out found\n\n"
+            "files in the folder:\n"
+            "  report.html        start here; opens in any browser, without network\n"
+            "  particles.parquet  a row for each particle: place, cluster, score and reason\n"
+            "  images.arrow, pipeline.joblib (fitted models), survey.json (record), figures/"
+        ),
+    )
+    survey.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folders exported by VisualSpreadsheet, folders of such folders, or one particle file "
+        "(.arrow)",
+    )
+    survey.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="CSV with the columns 'Original Reference ID' and 'label', for some of the particles",
+    )
+    survey.add_argument(
+        "--remove", metavar="CLASS", help="class to remove first, such as dust (needs --labels)"
+    )
+    survey.add_argument(
+        "--max-miss",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="largest share of the other classes that --remove may cost (default: 0.01)",
+    )
+    survey.add_argument("--out", required=True, metavar="FOLDER", help="where everything goes")
+    survey.add_argument(
+        "--image-size",
+        type=int,
+        default=32,
+        metavar="PIXELS",
+        help="side to which the crops are resized; larger sees more and takes longer, with the "
+        "square of it (default: 32)",
+    )
+    survey.add_argument(
+        "--min-side",
+        type=int,
+        default=15,
+        metavar="PIXELS",
+        help="crops with a shorter side are left out, and counted (default: 15)",
+    )
+    survey.add_argument(
+        "--epochs",
+        type=int,
+        default=15,
+        help="passes over the particles that the networks learn from (default: 15)",
+    )
+    survey.add_argument(
+        "--model",
+        choices=sorted(MODELS),
+        default="VAE",
+        help="network that learns without labels (default: VAE)",
+    )
+    survey.add_argument(
+        "--latent-dim", type=int, default=16, help="numbers per particle (default: 16)"
+    )
+    survey.add_argument(
+        "--min-cluster-size",
+        type=int,
+        metavar="N",
+        help="fewest particles of a cluster (default: one in a hundred, at least 10)",
+    )
+    survey.add_argument(
+        "--contamination",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="share of the particles listed as outliers (default: 0.01)",
+    )
+    survey.add_argument(
+        "--seed", type=int, default=0, help="governs everything random (default: 0)"
+    )
+    survey.add_argument("--quiet", action="store_true", help="print the path of the report only")
+    survey.set_defaults(run=survey_command)
+    report = commands.add_parser(
+        "report",
+        help="write the report of a finished survey anew",
+        description=(
+            "Write report.html and the figures of a finished survey again, from the particles "
+            "and results in its folder, for example with a newer version."
+        ),
+        epilog="Example: icecore report found",
+    )
+    report.add_argument("folder", metavar="FOLDER", help="the --out of a survey")
+    report.set_defaults(run=report_command)
+
+
+def survey_command(args: argparse.Namespace) -> None:
+    """Run `icecore survey`."""
+    from icecore_sk.survey._workflow import default_classifier, survey
+
+    if args.remove is not None and args.labels is None:
+        raise ValueError(f"--remove {args.remove} needs --labels to learn the class from.")
+    particles, labels = read_particles(args)
+    result = survey(
+        particles,
+        labels,
+        out=args.out,
+        remove=args.remove,
+        max_miss=args.max_miss,
+        model=MODELS[args.model](latent_dim=args.latent_dim, max_epochs=args.epochs),
+        classifier=default_classifier(args.epochs),
+        min_cluster_size=args.min_cluster_size,
+        contamination=args.contamination,
+        random_state=args.seed,
+        verbose=int(not args.quiet),
+    )
+    if not args.quiet:
+        print(result.summary())
+    print(f"{args.out}/report.html")
+
+
+def read_particles(args: argparse.Namespace):
+    """Return the particles, and their labels where a file was named."""
+    files = [run for run in args.runs if run.endswith(".arrow")]
+    if not files:
+        read = load_flowcam(
+            args.runs,
+            args.image_size,
+            min_side=args.min_side,
+            labels=args.labels,
+            verbose=int(not args.quiet),
+        )
+        return read if args.labels else (read, None)
+    if len(args.runs) > 1:
+        raise ValueError(
+            f"{files[0]} is a particle file, and {len(args.runs)} inputs are named. Pass one "
+            "particle file, or folders."
+        )
+    particles = load_particles(files[0])
+    return particles, read_labels(args.labels, particles) if args.labels else None
+
+
+def read_labels(path: str, particles: pd.DataFrame) -> pd.Series:
+    """Return the labels of the particles of a file by their ids."""
+    labels = pd.read_csv(path, dtype=str)
+    wanted = ["Original Reference ID", "label"]
+    missing = [name for name in wanted if name not in labels]
+    if missing:
+        raise ValueError(f"--labels {path} lacks the column(s) {missing}; it has {list(labels)}.")
+    if labels[wanted[0]].duplicated().any():
+        twice = labels[wanted[0]][labels[wanted[0]].duplicated()].iloc[0]
+        raise ValueError(f"--labels {path} has the id {twice!r} more than once.")
+    names = particles.index.names
+    ids = particles.index.get_level_values("id" if "id" in names else 0).astype(str)
+    found = labels.set_index(wanted[0])["label"].reindex(ids)
+    if found.isna().all():
+        raise ValueError(
+            f"--labels {path} names none of the particles; its first id is "
+            f"{labels[wanted[0]].iloc[0]!r}, the particles' {ids[0]!r}."
+        )
+    return pd.Series(found.to_numpy(dtype=object), index=particles.index)
+
+
+def report_command(args: argparse.Namespace) -> None:
+    """Run `icecore report`."""
+    from icecore_sk.survey._results import write_pages
+
+    print(write_pages(args.folder))
 
 
 def demo_command(args: argparse.Namespace) -> None:

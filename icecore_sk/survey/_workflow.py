@@ -1,0 +1,482 @@
+"""The survey: from particles to maps, clusters, explained outliers and how far they agree."""
+
+import time
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.cluster import HDBSCAN
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from icecore_sk import __version__
+from icecore_sk._base import known_labels
+from icecore_sk._class_filter import ClassFilter
+from icecore_sk._classifier import ResNet18Classifier
+from icecore_sk._cluster_transformer import ClusterTransformer
+from icecore_sk._images import image_columns
+from icecore_sk._outlier_scorer import OutlierScorer
+from icecore_sk._random import seeded
+from icecore_sk._scalar_preprocessor import scalar_preprocessor
+from icecore_sk._vae import VAE
+from icecore_sk.metrics import cluster_stability, map_consistency
+from icecore_sk.survey._results import Survey, versions
+from icecore_sk.survey._steps import Steps
+
+AUGMENTATION = {"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}
+LEAST = 50
+# HDBSCAN of scikit-learn takes a time that grows with the square of the rows.
+MOST_CLUSTERED = 30_000
+
+
+def survey(
+    particles,
+    labelled=None,
+    *,
+    out=None,
+    remove=None,
+    max_miss=0.01,
+    model=None,
+    classifier=None,
+    min_cluster_size=None,
+    contamination=0.01,
+    random_state=0,
+    verbose=1,
+):
+    """Map and cluster particles, list the outliers with reasons, and compare the maps.
+
+    Where labels are known, a classifier is fitted on them, predicts the others and gives a map of
+    its own; one class, such as dust, can be removed. An autoencoder learns all particles that are
+    kept, without labels. Its latent space gives the map, the clusters and the outliers.
+
+    Parameters
+    ----------
+    particles : DataFrame
+        Particle table of at least 50 rows, as `load_flowcam` or `make_particles` return it.
+    labelled : None, array-like of shape (n,), or (DataFrame, array-like), default=None
+        Labels of the particles (None, NaN or -1 where there is none), or another particle table of
+        the same columns with its labels.
+    out : str, path or None, default=None
+        Folder for everything that was found, see `Survey.write_report`. Finished steps are kept
+        in its folder ``steps``: the same call goes on from there after it was stopped.
+    remove : label or None, default=None
+        Class to be removed before anything else is learned, such as "dust"; needs `labelled`.
+        Removed particles stay in the table, with the reason.
+    max_miss : float, default=0.01
+        Largest share of the other classes that `remove` may cost, see `ClassFilter`.
+    model : estimator or None, default=None
+        Autoencoder, unfitted; None is ``VAE(16, max_epochs=15)``. With
+        ``encoder=ResNet18Classifier(max_epochs=2)`` it is given the labels to start from.
+    classifier : estimator or None, default=None
+        None is a `ResNet18Classifier` of images and scalars, every class drawn equally often.
+    min_cluster_size : int or None, default=None
+        Fewest particles of a cluster; None is one in a hundred, at least 10.
+    contamination : float, default=0.01
+        Share of the particles that is listed as outliers.
+    random_state : int, default=0
+        Governs everything random.
+    verbose : int, default=1
+        1 says what is being done and shows progress bars.
+
+    Returns
+    -------
+    result : Survey
+
+    Raises
+    ------
+    ValueError
+        Where a parameter is unusable; the message names it and the way out.
+
+    Examples
+    --------
+    >>> from icecore_sk.datasets import make_particles
+    >>> from icecore_sk.survey import survey
+    >>> X, y = make_particles(500, image_size=32, novel=1, random_state=0)
+    >>> result = survey(X)  # doctest: +SKIP
+    >>> result.table.sort_values("outlier_score")["reason"].head()  # doctest: +SKIP
+    """
+    return _Workflow(
+        particles, labelled, out, remove, max_miss, model, classifier, min_cluster_size,
+        contamination, random_state, verbose,
+    ).run()  # fmt: skip
+
+
+class _Workflow:
+    """One survey while it runs."""
+
+    def __init__(
+        self, particles, labelled, out, remove, max_miss, model, classifier, min_cluster_size,
+        contamination, random_state, verbose,
+    ):  # fmt: skip
+        self.started = time.time()
+        self.particles = check_particles(particles)
+        self.X_labelled, self.y_labelled, self.label = read_labelled(particles, labelled)
+        if remove is not None and self.y_labelled is None:
+            raise ValueError(
+                f"remove={remove!r} needs labels to learn the class from. Pass labelled=."
+            )
+        if remove is not None and remove not in set(self.y_labelled):
+            names = sorted(map(str, set(self.y_labelled)))
+            raise ValueError(f"remove={remove!r} is none of the labels; these are {names}.")
+        self.out, self.remove, self.max_miss = out, remove, max_miss
+        self.seed, self.verbose = int(random_state), verbose
+        self.autoencoder = self._set(VAE(16, max_epochs=15) if model is None else model)
+        self.classifier = self._set(
+            default_classifier(15) if classifier is None else clone(classifier)
+        )
+        n = len(particles)
+        self.min_cluster_size = max(10, n // 100) if min_cluster_size is None else min_cluster_size
+        self.contamination = contamination
+        self.has_scalars = particles.shape[1] > 1
+        self.name = type(self.autoencoder).__name__
+        folder = None if out is None else f"{out}/steps"
+        self.steps = Steps(folder, self._identity(), self._n_steps(), self._say)
+        self.result = Survey(
+            table=particles.drop(columns=image_columns(particles)),
+            particles=particles,
+        )
+
+    def _set(self, estimator):
+        """Give seed and verbosity to an estimator that has none of its own."""
+        estimator = seeded(estimator, self.seed)
+        if "verbose" in estimator.get_params():
+            estimator.set_params(verbose=self.verbose)
+        return estimator
+
+    def _say(self, text: str) -> None:
+        if self.verbose:
+            print(text, flush=True)
+
+    def _n_steps(self) -> int:
+        n_maps = 1 + (self.y_labelled is not None) + 1
+        return (self.y_labelled is not None) + 1 + n_maps + 1 + 1 + 1
+
+    def _identity(self):
+        frame = self.result_frame(self.particles)
+        parts = [__version__, self.seed, frame]
+        if self.y_labelled is not None:
+            parts += [self.result_frame(self.X_labelled), [str(label) for label in self.y_labelled]]
+        return parts
+
+    @staticmethod
+    def result_frame(X: pd.DataFrame) -> list:
+        """Return what identifies a particle table, for hashing."""
+        (image,) = image_columns(X)
+        scalars = X.drop(columns=image)
+        return [
+            list(X.columns),
+            pd.util.hash_pandas_object(scalars.reset_index()).to_numpy(),
+            X[image].array.__arrow_array__().to_numpy(),
+        ]
+
+    # ---------------------------------------------------------------- the steps
+
+    def run(self) -> Survey:
+        table = self.result.table
+        if self.label is not None:
+            table["label"] = self.label
+        keep = self._classify() if self.y_labelled is not None else np.ones(len(table), bool)
+        table["kept"] = keep
+        kept = self.particles[keep]
+        if len(kept) < LEAST:
+            raise ValueError(
+                f"{len(kept)} particles are left after remove={self.remove!r}; a survey needs "
+                f"{LEAST}. Lower max_miss={self.max_miss}, or remove nothing."
+            )
+        embedding = self._embed(kept)
+        self._map(embedding, kept, keep)
+        self._stability()
+        self._outliers(embedding, kept, keep)
+        self._consistency(keep)
+        self._write_record()
+        return self.result
+
+    def _classify(self) -> np.ndarray:
+        """Fit the classifier, predict all particles, and say which are to be kept."""
+        what = f", calibrate the removal of {self.remove!r}" if self.remove is not None else ""
+        n_classes = len(set(self.y_labelled))
+        model = self.steps.run(
+            "classifier",
+            f"learn {n_classes} classes from {len(self.y_labelled):,} labelled particles{what}",
+            [self.classifier, self.remove, self.max_miss],
+            self._fit_classifier,
+        )
+        classifier = model.classifier_ if self.remove is not None else model
+        probability = classifier.predict_proba(self.particles)
+        table = self.result.table
+        table["predicted"] = classifier.classes_[probability.argmax(axis=1)]
+        table["probability"] = probability.max(axis=1)
+        table["familiarity"] = classifier.score_samples(self.particles)
+        self.result.models["classifier"] = classifier
+        self.result.histories["classifier"] = classifier[-1].history_
+        keep = np.ones(len(table), bool)
+        if self.remove is not None:
+            self.result.models["filter"] = model
+            keep, table["filter_reason"] = self._filter(model)
+        n_dropped = int((~keep).sum())
+        why = f"looks like {self.remove}" if n_dropped else ""
+        self.steps.count(int(keep.sum()), n_dropped, why)
+        return keep
+
+    def _filter(self, model: ClassFilter):
+        """Return which particles to keep, and why. Where a label is known, it decides."""
+        explained = model.explain(self.particles)
+        keep, reason = explained["kept"].to_numpy(copy=True), explained["reason"]
+        known = self.label.notna().to_numpy()
+        keep[known] = (self.label[known] != self.remove).to_numpy()
+        named = "labelled " + self.label.astype(str)
+        return keep, reason.where(~known, named)
+
+    def _fit_classifier(self):
+        model = make_pipeline(*self._scalars_first(), self.classifier)
+        if self.remove is not None:
+            model = ClassFilter(
+                model, remove=self.remove, max_miss=self.max_miss, cv=3, random_state=self.seed
+            )
+        return model.fit(self.X_labelled, self.y_labelled)
+
+    def _scalars_first(self) -> list:
+        return [scalar_preprocessor()] if self.has_scalars else []
+
+    def _embed(self, kept: pd.DataFrame) -> Pipeline:
+        pipeline = make_pipeline(*self._scalars_first(), self.autoencoder)
+        if "checkpoint_dir" in self.autoencoder.get_params():
+            folder = self.steps.checkpoints(self.name)
+            checkpointed = {f"{pipeline.steps[-1][0]}__checkpoint_dir": folder}
+        else:
+            checkpointed = {}
+        y = None if self.label is None else self.label[kept.index].to_numpy(dtype=object)
+        embedding = self.steps.run(
+            self.name,
+            f"{self.name}: learn {len(kept):,} particles without labels",
+            [self.autoencoder],
+            lambda: clone(pipeline).set_params(**checkpointed).fit(kept, y),
+        )
+        self.steps.count(len(kept), 0)
+        self.result.models["embedding"] = embedding
+        self.result.histories[self.name] = embedding[-1].history_
+        return embedding
+
+    def _map(self, embedding: Pipeline, kept: pd.DataFrame, keep: np.ndarray) -> None:
+        latent = embedding.transform(kept)
+        self.latent = np.asarray(latent)
+        spaces = {self.name: self.latent}
+        if "classifier" in self.result.models:
+            spaces["classifier"] = self.result.models["classifier"].transform(kept)
+        if self.has_scalars:
+            scalars = kept.drop(columns=image_columns(kept))
+            spaces["scalars"] = scalar_preprocessor().fit_transform(scalars).to_numpy()
+        for name, features in spaces.items():
+            reducer, mapping, clusters = self.steps.run(
+                f"map_{name}",
+                f"map of {name}: UMAP, then HDBSCAN",
+                [self.min_cluster_size],
+                lambda f=features: self._map_and_cluster(f),
+            )
+            n_noise = int((clusters.labels < 0).sum())
+            self.steps.record[-1] |= {"clusters": clusters.n, "noise": n_noise}
+            self._add_map(name, mapping, clusters.labels, keep)
+            if name == self.name:
+                self.main_map = mapping
+                self.result.model = Pipeline(
+                    [*embedding.steps, ("map", reducer), ("clusters", clusters.model)]
+                )
+
+    def _map_and_cluster(self, features: np.ndarray):
+        reducer, mapping = reduce(features, self.seed)
+        return reducer, mapping, cluster(mapping, self.min_cluster_size, self.seed)
+
+    def _add_map(self, name: str, mapping, labels, keep: np.ndarray) -> None:
+        table = self.result.table
+        for axis, column in zip("xy", mapping.T, strict=True):
+            table[f"{name} {axis}"] = spread(column, keep, np.nan)
+        table[f"{name} cluster"] = spread(labels, keep, pd.NA, "Int64")
+        self.result.maps[name] = (f"{name} x", f"{name} y")
+
+    def _stability(self) -> None:
+        rows = subsample(len(self.main_map), 5000, self.seed)
+        size = max(5, round(self.min_cluster_size * len(rows) / len(self.main_map)))
+        self.result.stability = self.steps.run(
+            "stability",
+            f"stability of the clusters of {self.name} over subsamples",
+            [self.min_cluster_size],
+            lambda: cluster_stability(
+                HDBSCAN(min_cluster_size=size, copy=True),
+                self.main_map[rows],
+                random_state=self.seed,
+            ),
+        )
+
+    def _outliers(self, embedding: Pipeline, kept: pd.DataFrame, keep: np.ndarray) -> None:
+        scorer = OutlierScorer(
+            FrozenEstimator(embedding), contamination=self.contamination, random_state=self.seed
+        )
+        y = None if self.label is None else self.label[kept.index].to_numpy(dtype=object)
+
+        def score():
+            scorer.fit(kept, y)
+            return scorer, scorer.explain(kept)
+
+        scorer, explained = self.steps.run(
+            "outliers", "outliers and their reasons", [self.contamination], score
+        )
+        self.result.models["outliers"] = scorer
+        explained = explained.rename(columns={"score": "outlier_score"})
+        table = self.result.table
+        for name, column in explained.items():
+            missing = "" if name in ("reason", "scalar") else np.nan
+            if name == "outlier":
+                table[name] = spread(column.to_numpy(), keep, False, bool)
+            else:
+                table[name] = spread(column.to_numpy(), keep, missing)
+
+    def _consistency(self, keep: np.ndarray) -> None:
+        table = self.result.table[keep]
+        of = {name: table[list(columns)].to_numpy() for name, columns in self.result.maps.items()}
+        clusters = {name: table[f"{name} cluster"].to_numpy(dtype=int) for name in of}
+
+        def compare():
+            return {
+                (a, b): map_consistency(
+                    of[a], of[b], labels_a=clusters[a], labels_b=clusters[b], random_state=self.seed
+                )
+                for a, b in combinations(of, 2)
+            }
+
+        self.result.consistency = self.steps.run(
+            "consistency", "agreement of the maps, two at a time", [], compare
+        )
+        first = next(iter(self.result.consistency.values()), None)
+        if first is not None:
+            overlap = spread(first["per_particle"], keep, np.nan)
+            self.result.table["neighbour_overlap"] = overlap
+
+    def _write_record(self) -> None:
+        self.result.record = {
+            "icecore_sk": __version__,
+            "versions": versions(),
+            "seed": self.seed,
+            "parameters": {
+                "model": repr(self.autoencoder),
+                "classifier": None if self.y_labelled is None else repr(self.classifier),
+                "remove": None if self.remove is None else str(self.remove),
+                "max_miss": self.max_miss,
+                "min_cluster_size": self.min_cluster_size,
+                "contamination": self.contamination,
+            },
+            "read": {
+                name: value
+                for name, value in self.particles.attrs.items()
+                if name in ("dropped", "runs", "left_out", "shrunk", "labels", "image_size")
+            },
+            "particles": len(self.particles),
+            "consistency": {
+                f"{a} and {b}": {k: v for k, v in found.items() if np.isscalar(v)}
+                for (a, b), found in self.result.consistency.items()
+            },
+            "steps": self.steps.record,
+            "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.started)),
+            "seconds": time.time() - self.started,
+        }
+        if self.out is not None:
+            self._say(f"[{self.steps.n_steps}/{self.steps.n_steps}] report")
+            self.result.write_report(self.out)
+
+
+# -------------------------------------------------------------------- parts
+
+
+class _Clusters:
+    """Labels of all rows and the model that gives them."""
+
+    def __init__(self, model: ClusterTransformer, labels: np.ndarray):
+        self.model, self.labels = model, labels
+        self.n = model.n_clusters_
+
+
+def default_classifier(max_epochs: int) -> ResNet18Classifier:
+    """Return a classifier that suits particles: no up or down, and some classes rare."""
+    return ResNet18Classifier(
+        max_epochs=max_epochs,
+        batch_size=64,
+        class_weight="balanced_sampling",
+        augmentation=AUGMENTATION,
+    )
+
+
+def reduce(features: np.ndarray, seed: int):
+    """Return a fitted UMAP and its map."""
+    from umap import UMAP
+
+    reducer = UMAP(min_dist=0.0, n_neighbors=min(15, len(features) - 1), random_state=seed)
+    with warnings.catch_warnings():
+        # UMAP says each time that a seed costs it the second core; the seed is wanted.
+        warnings.filterwarnings("ignore", message="n_jobs value")
+        mapping = reducer.fit_transform(features)
+    return reducer, mapping
+
+
+def cluster(mapping: np.ndarray, min_cluster_size: int, seed: int) -> _Clusters:
+    """Find clusters; of many rows in a sample, whose nearest member names the others' cluster."""
+    rows = subsample(len(mapping), MOST_CLUSTERED, seed)
+    size = max(5, round(min_cluster_size * len(rows) / len(mapping)))
+    model = ClusterTransformer(HDBSCAN(min_cluster_size=size, copy=True)).fit(mapping[rows])
+    labels = model.labels_ if len(rows) == len(mapping) else model.predict(mapping)
+    return _Clusters(model, labels)
+
+
+def subsample(n: int, most: int, seed: int) -> np.ndarray:
+    """Return all row numbers, or `most` of them at random, in order."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.RandomState(seed).permutation(n)[:most])
+
+
+def spread(values, keep: np.ndarray, missing, dtype=None):
+    """Put values of the kept rows among all rows."""
+    if keep.all() and dtype is None:
+        return values
+    full = pd.Series(missing, index=range(len(keep)), dtype=dtype or object)
+    full[keep] = values
+    return (full if dtype else full.infer_objects()).to_numpy() if dtype is None else full.array
+
+
+def check_particles(particles) -> pd.DataFrame:
+    """Return the particle table, or say why it is none."""
+    images = image_columns(particles)
+    if len(images) != 1:
+        raise ValueError(
+            f"particles has {len(images)} image columns; expected a particle table with one, as "
+            "load_flowcam, load_icelearning, load_particles and make_particles return it."
+        )
+    if len(particles) < LEAST:
+        raise ValueError(f"particles has {len(particles)} rows; a survey needs at least {LEAST}.")
+    if not particles.index.is_unique:
+        twice = particles.index[particles.index.duplicated()][0]
+        raise ValueError(f"particles has several rows with the id {twice!r}; expected one of each.")
+    return particles
+
+
+def read_labelled(particles: pd.DataFrame, labelled):
+    """Return labelled table, its labels, and the labels of the particles by their index."""
+    if labelled is None:
+        return None, None, None
+    if isinstance(labelled, tuple):
+        X, y = labelled
+        check_particles(X)
+        if list(X.columns) != list(particles.columns):
+            differ = sorted(set(X.columns) ^ set(particles.columns)) or "their order"
+            raise ValueError(f"labelled has other columns than particles: {differ}.")
+    else:
+        X, y = particles, labelled
+    y = np.asarray(y, dtype=object)
+    if y.shape != (len(X),):
+        raise ValueError(f"labelled holds labels of shape {y.shape} for {len(X)} particles.")
+    known = known_labels(y)
+    if not known.any():
+        raise ValueError("labelled holds no label. Pass labels, or labelled=None.")
+    of_index = pd.Series(y, index=X.index, dtype=object).where(known, None)
+    label = of_index.reindex(particles.index)
+    return X[known], y[known], label.where(label.notna(), None)

@@ -1,0 +1,290 @@
+"""The survey: what it finds, how it goes on after a stop, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+from icecore_sk import VAE, ResNet18Classifier
+from icecore_sk.datasets import load_particles, make_particles, save_particles
+from icecore_sk.survey import survey
+from icecore_sk.survey._steps import Steps
+from icecore_sk.survey._workflow import cluster, read_labelled
+from icecore_sk.survey.cli import main
+
+N = 150
+
+
+def quick(particles, labelled=None, **params):
+    small = {"max_epochs": 1, "net_params": {"stem": "standard"}}
+    return survey(
+        particles,
+        labelled,
+        **{
+            "model": VAE(3, **small),
+            "classifier": ResNet18Classifier(**small, class_weight="balanced_sampling"),
+            "min_cluster_size": 8,
+            "contamination": 0.04,
+            "verbose": 0,
+            **params,
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def particles():
+    return make_particles(N, classes=2, image_size=16, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def half_labelled(particles):
+    """Every other label, and the name of the class that plays dust."""
+    y = particles[1]
+    known = y.astype(object).where(np.arange(N) % 2 == 0, None)
+    return known, y.value_counts().index[0]
+
+
+@pytest.fixture(scope="module")
+def found(particles, half_labelled, tmp_path_factory):
+    out = tmp_path_factory.mktemp("survey") / "päth with spaces"
+    known, dust = half_labelled
+    return quick(particles[0], known, remove=dust, max_miss=0.1, out=out), out
+
+
+def test_every_particle_is_in_the_table(found, particles, half_labelled):
+    table = found[0].table
+    assert table.index.equals(particles[0].index)
+    scalars = particles[0].drop(columns="image")
+    pd.testing.assert_frame_equal(table[scalars.columns], scalars)
+    known = half_labelled[0]
+    assert (table["label"].isna() == known.isna()).all()
+    assert (table["label"][known.notna()] == known.dropna()).all()
+
+
+def test_removed_particles_are_counted_and_have_a_reason(found, half_labelled):
+    result, dust = found[0], half_labelled[1]
+    removed = ~result.table["kept"].astype(bool)
+    (step,) = (s for s in result.record["steps"] if s["name"] == "classifier")
+    assert step["kept"] + step["dropped"] == N
+    assert step["dropped"] == removed.sum()
+    assert result.table["filter_reason"][removed].str.contains(dust).all()
+    missing = result.table.loc[removed, ["VAE x", "VAE cluster", "outlier_score"]]
+    assert missing.isna().all(axis=None)
+    assert not result.table.loc[removed, "outlier"].any()
+
+
+def test_maps_clusters_and_outliers_of_what_is_kept(found):
+    result = found[0]
+    kept = result.table[result.table["kept"].astype(bool)]
+    assert list(result.maps) == ["VAE", "classifier", "scalars"]
+    for name, columns in result.maps.items():
+        assert np.isfinite(kept[list(columns)].to_numpy(float)).all()
+        assert kept[f"{name} cluster"].notna().all()
+    outliers = kept[kept["outlier"].astype(bool)]
+    assert len(outliers) == pytest.approx(0.04 * len(kept), abs=1)
+    assert (outliers["reason"].str.len() > 10).all()
+    assert (
+        outliers["outlier_score"].max() < kept["outlier_score"][~kept["outlier"].astype(bool)].min()
+    )
+    assert kept["neighbour_overlap"].between(0, 1).all()
+    assert set(result.consistency) == {
+        ("VAE", "classifier"), ("VAE", "scalars"), ("classifier", "scalars"),
+    }  # fmt: skip
+
+
+def test_the_folder_holds_everything(found, particles):
+    result, out = found
+    written = pd.read_parquet(out / "particles.parquet")
+    assert written.index.equals(result.table.index)
+    assert (written["reason"] == result.table["reason"]).all()
+    pd.testing.assert_frame_equal(load_particles(out / "images.arrow"), particles[0])
+    record = json.loads((out / "survey.json").read_text())["record"]
+    assert record["seed"] == 0
+    assert record["versions"]["scikit-learn"]
+    assert (out / "report.html").stat().st_size > 10_000
+    assert list((out / "figures").glob("*.png"))
+
+
+def test_saved_models_place_new_particles_in_another_process(found, tmp_path):
+    result, out = found
+    new, _ = make_particles(20, classes=2, image_size=16, random_state=9)
+    save_particles(new, tmp_path / "new.arrow")
+    code = (
+        "import sys, joblib; from icecore_sk.datasets import load_particles;"
+        "models = joblib.load(sys.argv[1]); X = load_particles(sys.argv[2]);"
+        "print(*models['outliers'].score_samples(X).round(6))"
+    )
+    command = [sys.executable, "-c", code, out / "pipeline.joblib", tmp_path / "new.arrow"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    expected = result.models["outliers"].score_samples(new)
+    np.testing.assert_allclose([float(v) for v in printed.split()], expected, atol=1e-4)
+    model = joblib.load(out / "pipeline.joblib")["model"]
+    assert model[:-1].transform(new).shape == (20, 2)
+    assert len(model.predict(new)) == 20
+
+
+def test_the_same_call_does_nothing_again(found, particles, half_labelled, capsys):
+    result, out = found
+    known, dust = half_labelled
+    again = quick(particles[0], known, remove=dust, max_miss=0.1, out=out, verbose=1)
+    assert all(step["resumed"] for step in again.record["steps"])
+    assert not any(step["resumed"] for step in result.record["steps"])
+    pd.testing.assert_frame_equal(again.table, result.table)
+    assert capsys.readouterr().out.count("kept from before") == len(again.record["steps"])
+
+
+def test_a_changed_parameter_repeats_what_depends_on_it(found, particles, half_labelled):
+    _, out = found
+    known, dust = half_labelled
+    other = quick(particles[0], known, remove=dust, max_miss=0.1, min_cluster_size=9, out=out)
+    resumed = {step["name"]: step["resumed"] for step in other.record["steps"]}
+    assert resumed["classifier"]
+    assert resumed["VAE"]
+    assert not resumed["map_VAE"]
+    assert not resumed["outliers"]
+
+
+def test_without_labels_or_scalars_there_are_still_two_maps(particles):
+    result = quick(particles[0][["image"]])
+    assert len(result.maps) == 2
+    assert "predicted" not in result.table
+    assert result.table["kept"].all()
+
+
+def test_a_labelled_set_apart(particles):
+    X, y = particles
+    result = quick(X[:100], (X[100:], y[100:]))
+    assert result.table["label"].isna().all()
+    assert set(result.table["predicted"]) <= set(y)
+
+
+# ---- steps
+
+
+def test_a_stopped_run_goes_on_from_the_last_finished_step(tmp_path):
+    done = []
+
+    def stop():
+        raise KeyboardInterrupt
+
+    def go(last):
+        steps = Steps(tmp_path, "data", 2, lambda text: None)
+        first = steps.run("first", "", 1, lambda: done.append("first") or 41)
+        return steps.run("second", "", first, last)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(stop)
+    assert go(lambda: done.append("second") or 42) == 42
+    assert done == ["first", "second"]
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("change", ["data", "params", "before"])
+def test_what_a_step_depends_on_makes_it_anew(change, tmp_path):
+    def value(data, before, params, result):
+        steps = Steps(tmp_path, data, 2, lambda text: None)
+        steps.run("before", "", before, lambda: 0)
+        return steps.run("step", "", params, lambda: result)
+
+    assert value("a", 1, 1, "old") == "old"
+    assert value("a", 1, 1, "new") == "old"
+    changed = {"data": ("b", 1, 1), "before": ("a", 2, 1), "params": ("a", 1, 2)}[change]
+    assert value(*changed, "new") == "new"
+
+
+def test_a_damaged_result_is_made_again_and_said_so(tmp_path):
+    said = []
+
+    def value(result):
+        return Steps(tmp_path, 0, 1, said.append).run("step", "", 0, lambda: result)
+
+    value("old")
+    (tmp_path / "step.joblib").write_bytes(b"broken")
+    assert value("new") == "new"
+    assert any("cannot be read" in text for text in said)
+
+
+def test_many_rows_are_clustered_by_a_sample(monkeypatch):
+    monkeypatch.setattr("icecore_sk.survey._workflow.MOST_CLUSTERED", 200)
+    rng = np.random.RandomState(0)
+    mapping = np.vstack([rng.normal(m, 0.1, (300, 2)) for m in (0, 5)])
+    labels = cluster(mapping, 50, 0).labels
+    assert len(labels) == 600
+    assert len({*labels[:300]} - {-1}) == len({*labels[300:]} - {-1}) == 1
+    assert not {*labels[:300]} & {*labels[300:]} - {-1}
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"remove": "dust"}, "remove='dust' needs labels"),
+        ({"remove": "dust", "labelled": ["a", "b"] * 75}, r"none of the labels.*\['a', 'b'\]"),
+        ({"labelled": ["a"] * 3}, r"labels of shape \(3,\) for 150"),
+        ({"labelled": [None] * 150}, "holds no label"),
+    ],
+)
+def test_bad_labels(params, message, particles):
+    with pytest.raises(ValueError, match=message):
+        quick(particles[0], **params)
+
+
+def test_bad_particles(particles):
+    X = particles[0]
+    with pytest.raises(ValueError, match="0 image columns"):
+        quick(X.drop(columns="image"))
+    with pytest.raises(ValueError, match="10 rows; a survey needs at least 50"):
+        quick(X[:10])
+    with pytest.raises(ValueError, match="several rows with the id"):
+        quick(pd.concat([X, X[:1]]))
+    with pytest.raises(ValueError, match=r"other columns than particles: \['Length'\]"):
+        read_labelled(X, (X.drop(columns="Length"), [1] * N))
+
+
+# ---- command line
+
+
+def test_command_line(particles, half_labelled, tmp_path, capsys):
+    X, _ = particles
+    save_particles(X, tmp_path / "p.arrow")
+    known = half_labelled[0].dropna()
+    pd.DataFrame(
+        {"Original Reference ID": known.index.get_level_values("id"), "label": known.to_numpy()}
+    ).to_csv(tmp_path / "labels.csv", index=False)
+    out = tmp_path / "out"
+    command = [
+        "survey", f"{tmp_path}/p.arrow", "--labels", f"{tmp_path}/labels.csv", "--out", f"{out}",
+        "--epochs", "1", "--latent-dim", "3", "--quiet",
+    ]  # fmt: skip
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{out}/report.html"]
+    before = (out / "report.html").read_text()
+    (out / "report.html").unlink()
+    assert main(["report", f"{out}"]) == 0
+    assert len((out / "report.html").read_text()) == pytest.approx(len(before), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["survey", "nowhere", "--out", "o"], "nowhere"),
+        (["survey", "nowhere.arrow", "--out", "o"], "no particle file 'nowhere.arrow'"),
+        (["survey", "a.arrow", "b", "--out", "o"], "Pass one particle file, or folders"),
+        (["survey", "a", "--remove", "x", "--out", "o"], "--remove x needs --labels"),
+        (["report", "nowhere"], "holds no finished survey"),
+    ],
+)
+def test_errors_are_one_line(command, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("icecore: error:")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from sklearn.utils import Bunch, check_array
 from sklearn.utils._param_validation import Interval, validate_params
 
 from icecore_sk._random import draw_seed
-from icecore_sk.metrics._labels import NOISE, encode_labels
+from icecore_sk.metrics._labels import NOISE, check_lengths, encode_labels
 from icecore_sk.metrics.clustering import clustering_accuracy
 from icecore_sk.metrics.density import propose_eps
 from icecore_sk.metrics.stability import cluster_stability, count_clusters, fit_labels, seeded_clone
@@ -197,16 +197,18 @@ def _check_truths(labels, n: int) -> dict[str, np.ndarray]:
     """Return labels by the prefix of their columns, negative where a row has none."""
     if labels is None:
         return {}
-    if isinstance(labels, Mapping):
-        truths = {f"{key}_": encode_labels(y, n, f"labels[{key!r}]") for key, y in labels.items()}
-    else:
-        truths = {"": encode_labels(labels, n, "labels")}
-    for key, truth in truths.items():
-        if not (truth >= 0).any():
+    several = isinstance(labels, Mapping)
+    truths = {}
+    for key, given in labels.items() if several else [("", labels)]:
+        name = f"labels[{key!r}]" if several else "labels"
+        check_lengths(n, **{name: given})
+        codes, _ = encode_labels(given)
+        if not (codes >= 0).any():
             raise ValueError(
-                f"labels{f'[{key[:-1]!r}]' if key else ''} has no label among {n} rows: all are "
-                "missing. Pass labels=None to compare clusters alone."
+                f"{name} has no label among {n} rows: all are missing or negative. Pass "
+                "labels=None to compare clusters alone."
             )
+        truths[f"{key}_" if several else ""] = codes
     return truths
 
 

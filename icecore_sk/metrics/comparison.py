@@ -63,8 +63,8 @@ def compare_clusterers(
     n_clusters : int, default=7
         For KMeans. 7 as there are classes in FlowCam's training data for ice cores.
     min_samples : int, default=10
-        For DBSCAN and HDBSCAN, the rows in a dense neighbourhood. With the 5 of DBSCAN's own default
-        the edges of large clusters fall apart.
+        For DBSCAN and HDBSCAN, the rows in a dense neighbourhood. At 5, DBSCAN's own
+        default, the edges of large clusters fall apart.
     n_subsamples : int, default=0
         Subsamples on which each clusterer runs again for its stability; 0 leaves it out.
     max_samples : int, default=5000

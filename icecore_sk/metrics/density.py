@@ -55,10 +55,11 @@ def propose_eps(X, min_samples=5, *, return_curve=False):
     `eps` that is too small tears clusters apart, where one that is somewhat too large takes in a
     little noise.
 
-    A knee depends on where the curve ends: one far-off row would set the scale for all. Distances far out, above the upper quartile by more
-    than three interquartile ranges of their logarithms, are therefore left out before, as are rows
-    with so many copies that their distance is 0. Both are on the returned curve. Logarithms are
-    taken so that a sparse cluster beside a dense one is not far out.
+    A knee depends on where the curve ends: one far-off row would set the scale for all. Distances
+    far out, above the upper quartile by more than three interquartile ranges of their logarithms,
+    are therefore left out before, as are rows with so many copies that their distance is 0. Both
+    are on the returned curve. Logarithms are taken so that a sparse cluster beside a dense one is
+    not far out.
 
     One `eps` serves one density. Of clusters of different density the sparsest that holds a fair
     share of the rows decides. The thin edges of large clusters, and dense noise, may form small

@@ -1,10 +1,14 @@
-"""Classes and clusters, checked for all metrics that compare them."""
+"""Classes, clusters and groups of rows, checked for all that compares or draws them."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length, column_or_1d
 
+# Codes of `encode_labels` for rows of no category.
 NOISE = -1
+MISSING = -2
 
 
 def check_labels(y_true, labels) -> tuple[np.ndarray, np.ndarray]:
@@ -18,30 +22,78 @@ def check_labels(y_true, labels) -> tuple[np.ndarray, np.ndarray]:
     return y_true, labels
 
 
-def encode_labels(labels, n_rows: int, name: str) -> np.ndarray:
-    """Number labels of any type from 0; noise (negative integers) is -1, missing labels are -2."""
-    labels = pd.Series(np.asarray(labels, dtype=object)) if np.ndim(labels) == 1 else labels
-    if not isinstance(labels, pd.Series):
-        raise ValueError(f"{name} has {np.ndim(labels)} dimensions; expected one label per row.")
-    if len(labels) != n_rows:
-        raise ValueError(
-            f"{name} has {len(labels)} labels for {n_rows} rows; expected one label per row."
-        )
-    codes, names = pd.factorize(labels, use_na_sentinel=True)
-    codes[codes < 0] = -2
-    for code, label in enumerate(names):
-        if isinstance(label, int | np.integer) and label < 0:
-            codes[codes == code] = NOISE
-    return codes
+def encode_labels(values) -> tuple[np.ndarray, list]:
+    """Return the code of each row, 0, 1, ..., NOISE or MISSING, and the categories' names.
+
+    Numbers below 0 are noise; None, NaN and NA are missing. Names are sorted, or in the order of a
+    pandas Categorical; whole numbers stay whole where missing ones have turned them into floats.
+    """
+    column = _as_column(values)
+    missing = column.isna().to_numpy()
+    known = column[~missing]
+    codes = np.full(len(column), MISSING)
+    if isinstance(known.dtype, pd.CategoricalDtype):
+        known = known.cat.remove_unused_categories()
+        codes[~missing] = known.cat.codes
+        return codes, known.cat.categories.tolist()
+    numbers = pd.api.types.infer_dtype(known) in ("integer", "floating", "mixed-integer-float")
+    if numbers:
+        known = pd.to_numeric(known)
+        if (known % 1 == 0).all():
+            known = known.astype(np.int64)
+    found = known.unique().tolist()
+    try:
+        names = sorted(found)
+    except TypeError:  # 1 and "dust" have no order
+        names = sorted(found, key=str)
+    names = [one for one in names if not (numbers and one < 0)]
+    place = {one: k for k, one in enumerate(names)}
+    codes[~missing] = known.map(lambda one: place.get(one, NOISE)).to_numpy(dtype=np.int64)
+    return codes, names
 
 
-def encode_complete_labels(labels, n_rows: int, name: str) -> np.ndarray:
-    """`encode_labels` where none may be missing."""
-    codes = encode_labels(labels, n_rows, name)
-    n_missing = int((codes == -2).sum())
-    if n_missing:
+def _as_column(values) -> pd.Series:
+    if isinstance(values, pd.Series):
+        return values
+    if not isinstance(values, pd.Index | pd.Categorical | np.ndarray):
+        # As objects, so that NaN among strings does not become the string "nan".
+        values = np.asarray(values, dtype=object)
+    if values.ndim != 1:
+        values = column_or_1d(values)
+    return pd.Series(values)
+
+
+def group_masks(groups, n_rows: int) -> dict:
+    """Return the rows of each group as a mask, by name.
+
+    `groups` is labels (n,), of which noise and missing ones are no group, or a mapping of names to
+    masks, which may overlap.
+    """
+    if isinstance(groups, Mapping):
+        masks = {name: np.asarray(mask) for name, mask in groups.items()}
+        for name, mask in masks.items():
+            if mask.dtype != bool or mask.shape != (n_rows,):
+                raise ValueError(
+                    f"groups[{name!r}] has dtype {mask.dtype} and shape {mask.shape}; expected a "
+                    f"mask: dtype bool and shape ({n_rows},)."
+                )
+    else:
+        codes, names = encode_labels(groups)
+        check_lengths(n_rows, groups=codes)
+        masks = {name: codes == k for k, name in enumerate(names)}
+    masks = {name: mask for name, mask in masks.items() if mask.any()}
+    if not masks:
         raise ValueError(
-            f"{name} has {n_missing} missing labels among {n_rows}. Leave these rows out, or give "
-            "them a label of their own."
+            "groups has no group with a row in it: every label is missing or noise (negative)."
         )
-    return codes
+    return masks
+
+
+def check_lengths(n_rows: int, **given) -> None:
+    """Raise where something given has not as many rows as the first."""
+    for name, rows in given.items():
+        if rows is not None and len(rows) != n_rows:
+            raise ValueError(
+                f"{name} has {len(rows)} rows; expected {n_rows}, one for each particle. Pass the "
+                "same particles, in the same order."
+            )

@@ -16,7 +16,7 @@ from sklearn.utils import Bunch, check_array
 from sklearn.utils._param_validation import Interval, validate_params
 
 from icecore_sk._random import draw_seed
-from icecore_sk.metrics._labels import NOISE, encode_labels
+from icecore_sk.metrics._labels import NOISE, check_lengths, encode_labels
 from icecore_sk.metrics.clustering import clustering_accuracy
 from icecore_sk.metrics.density import propose_eps
 from icecore_sk.metrics.stability import cluster_stability, count_clusters, fit_labels, seeded_clone
@@ -39,7 +39,7 @@ def compare_clusterers(
     labels=None,
     *,
     n_clusters=7,
-    min_samples=5,
+    min_samples=10,
     n_subsamples=0,
     max_samples=5000,
     n_jobs=None,
@@ -55,15 +55,16 @@ def compare_clusterers(
         Anything with `fit_predict`; a list is named after the classes. None compares
         ``KMeans(n_clusters, n_init=10)``, `DBSCAN` with the `eps` of `propose_eps`, and `HDBSCAN`,
         the two with `min_samples`, HDBSCAN with a `min_cluster_size` of half a percent of n, at
-        least 5. All are cloned and seeded.
+        least `min_samples`. All are cloned and seeded.
     labels : array-like of shape (n,), dict of str to array-like, or None, default=None
         What to compare with: the truth, or a classifier's predictions, of any type. Rows whose
         label is missing (None, NaN, NA or a negative integer) are left out of the agreement and
         counted. A dict compares with several; its keys then stand before the columns' names.
     n_clusters : int, default=7
         For KMeans. 7 as there are classes in FlowCam's training data for ice cores.
-    min_samples : int, default=5
-        For DBSCAN and HDBSCAN, the rows in a dense neighbourhood.
+    min_samples : int, default=10
+        For DBSCAN and HDBSCAN, the rows in a dense neighbourhood. At 5, DBSCAN's own
+        default, the edges of large clusters fall apart.
     n_subsamples : int, default=0
         Subsamples on which each clusterer runs again for its stability; 0 leaves it out.
     max_samples : int, default=5000
@@ -163,8 +164,8 @@ def _default_clusterers(n: int, n_clusters: int, min_samples: int, eps: float) -
         )
     from hdbscan import HDBSCAN
 
-    # At least 5, hdbscan's own default; a share of n, so that clusters of a large map are large.
-    min_cluster_size = max(5, round(n / 200))
+    # A share of n, so that the clusters of a large map are few enough to look at.
+    min_cluster_size = max(min_samples, round(n / 200))
     return {
         "KMeans": KMeans(n_clusters, n_init=10),
         "DBSCAN": DBSCAN(eps=eps, min_samples=min_samples),
@@ -196,16 +197,18 @@ def _check_truths(labels, n: int) -> dict[str, np.ndarray]:
     """Return labels by the prefix of their columns, negative where a row has none."""
     if labels is None:
         return {}
-    if isinstance(labels, Mapping):
-        truths = {f"{key}_": encode_labels(y, n, f"labels[{key!r}]") for key, y in labels.items()}
-    else:
-        truths = {"": encode_labels(labels, n, "labels")}
-    for key, truth in truths.items():
-        if not (truth >= 0).any():
+    several = isinstance(labels, Mapping)
+    truths = {}
+    for key, given in labels.items() if several else [("", labels)]:
+        name = f"labels[{key!r}]" if several else "labels"
+        check_lengths(n, **{name: given})
+        codes, _ = encode_labels(given)
+        if not (codes >= 0).any():
             raise ValueError(
-                f"labels{f'[{key[:-1]!r}]' if key else ''} has no label among {n} rows: all are "
-                "missing. Pass labels=None to compare clusters alone."
+                f"{name} has no label among {n} rows: all are missing or negative. Pass "
+                "labels=None to compare clusters alone."
             )
+        truths[f"{key}_" if several else ""] = codes
     return truths
 
 

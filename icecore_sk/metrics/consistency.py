@@ -13,7 +13,7 @@ from sklearn.utils import Bunch, check_array, gen_batches
 from sklearn.utils._param_validation import Interval, validate_params
 
 from icecore_sk._random import draw_seed
-from icecore_sk.metrics._labels import encode_complete_labels
+from icecore_sk.metrics._labels import MISSING, check_lengths, encode_labels
 from icecore_sk.metrics._neighbours import check_n_neighbors, nearest
 
 # Numbers held at once while distances are taken: 32 MB.
@@ -323,8 +323,15 @@ def _cluster_agreement(labels_a, labels_b, n_rows: int) -> float:
             f"labels_{given} is given, but labels_{missing} is None. Pass the clusters of both "
             "maps, or of none."
         )
-    codes_a = encode_complete_labels(labels_a, n_rows, "labels_a")
-    codes_b = encode_complete_labels(labels_b, n_rows, "labels_b")
+    check_lengths(n_rows, labels_a=labels_a, labels_b=labels_b)
+    (codes_a, _), (codes_b, _) = encode_labels(labels_a), encode_labels(labels_b)
+    for codes, name in ((codes_a, "labels_a"), (codes_b, "labels_b")):
+        n_missing = int((codes == MISSING).sum())
+        if n_missing:
+            raise ValueError(
+                f"{name} has {n_missing} missing labels among {n_rows}. Leave these particles out, "
+                "or give them a label of their own."
+            )
     return float(adjusted_mutual_info_score(codes_a, codes_b))
 
 

@@ -8,6 +8,9 @@ from sklearn.utils._param_validation import Interval, validate_params
 
 from icecore_sk.metrics._neighbours import nearest
 
+# How far the curve may have left the knee, as a share of its distance from the line there.
+_AT_KNEE = 0.9
+
 
 @validate_params(
     {
@@ -47,15 +50,20 @@ def propose_eps(X, min_samples=5, *, return_curve=False):
     Notes
     -----
     The knee is the point of the curve farthest below the straight line between its ends, both axes
-    scaled to [0, 1], which is Kneedle for a convex curve [2]_. It depends on where the curve ends:
-    one far-off row would set the scale for all. Distances far out, above the upper quartile by more
-    than three interquartile ranges of their logarithms, are therefore left out before, as are rows
-    with so many copies that their distance is 0. Both are on the returned curve. Logarithms are
-    taken so that a sparse cluster beside a dense one is not far out.
+    scaled to [0, 1], which is Kneedle for a convex curve [2]_. Round it the curve stays at nearly
+    this distance from the line, and the largest `eps` is taken at which it is still 90 % of it: an
+    `eps` that is too small tears clusters apart, where one that is somewhat too large takes in a
+    little noise.
+
+    A knee depends on where the curve ends: one far-off row would set the scale for all. Distances
+    far out, above the upper quartile by more than three interquartile ranges of their logarithms,
+    are therefore left out before, as are rows with so many copies that their distance is 0. Both
+    are on the returned curve. Logarithms are taken so that a sparse cluster beside a dense one is
+    not far out.
 
     One `eps` serves one density. Of clusters of different density the sparsest that holds a fair
-    share of the rows decides. The thin edges of large clusters may fall apart into small clusters
-    of a few rows above `min_samples`; a larger `min_samples` avoids them.
+    share of the rows decides. The thin edges of large clusters, and dense noise, may form small
+    clusters of little more than `min_samples` rows; a larger `min_samples` avoids them.
 
     References
     ----------
@@ -106,4 +114,4 @@ def _knee(curve: np.ndarray) -> int:
     if rise <= 1e-9 * curve[-1]:
         return len(curve) - 1  # flat but for rounding: no row is noise
     below = np.linspace(0, 1, len(curve)) - (curve - curve[0]) / rise
-    return int(below.argmax())
+    return int(np.flatnonzero(below >= _AT_KNEE * below.max())[-1])

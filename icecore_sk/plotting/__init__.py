@@ -1,5 +1,15 @@
 """Displays: each draws one thing, `from_estimator` or `from_predictions`, as scikit-learn's do."""
 
+from icecore_sk.plotting.consistency_display import ConsistencyDisplay
+from icecore_sk.plotting.loss_curve import LossCurveDisplay
+from icecore_sk.plotting.outliers import OutlierDisplay
 from icecore_sk.plotting.particle_map import ParticleMapDisplay
+from icecore_sk.plotting.reconstruction import ReconstructionDisplay
 
-__all__ = ["ParticleMapDisplay"]
+__all__ = [
+    "ConsistencyDisplay",
+    "LossCurveDisplay",
+    "OutlierDisplay",
+    "ParticleMapDisplay",
+    "ReconstructionDisplay",
+]

@@ -1,7 +1,18 @@
 """A two-dimensional map of particles, coloured."""
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+import pandas as pd
+from sklearn.utils import check_array
+
+from icecore_sk.metrics._labels import MISSING, NOISE, check_lengths, encode_labels
+from icecore_sk.plotting._pictures import (
+    FRAME_COLOUR,
+    TEXT_COLOUR,
+    gather_pictures,
+    new_axes,
+    read_pictures,
+    show_picture,
+)
 
 # Paul Tol's "muted" scheme, made to be told apart by colour-blind readers, and black.
 COLOURS = (
@@ -9,27 +20,42 @@ COLOURS = (
     "#DDCC77", "#CC6677", "#882255", "#AA4499", "#000000",
 )  # fmt: skip
 NOISE_COLOUR = "#C8C8C8"
+MISSING_COLOUR = "#9A9A9A"
 MARKERS = "osD^v"
+SCALAR_COLOURS = "viridis"
+KINDS = ("auto", "category", "scalar", "plain")
+# Categories with a colour and marker of their own; smaller ones beyond are drawn as one.
+MAX_CATEGORIES = 40
+# Shares of a scalar, in percent, between which its colours change: beyond lie the heavy tails.
+COLOUR_RANGE = (1, 99)
 
 
 class ParticleMapDisplay:
-    """A map of particles, coloured by label, cluster or a scalar.
+    """A map of particles: plain, or coloured by label, cluster or a scalar, with thumbnails.
 
-    Use `from_estimator` or `from_predictions`.
+    Use `from_estimator`, `from_predictions`, or `compare` for several maps.
 
     Parameters
     ----------
     coordinates : ndarray of shape (n, 2)
         Position of each particle.
-    values : ndarray of shape (n,) or None, default=None
+    values : array-like of shape (n,) or None, default=None
         Labels, clusters (negative integers are noise), or a scalar.
     kind : {"category", "scalar", "plain"}, default="plain"
         How `values` are shown.
+    name : str or None, default=None
+        What `values` are; stands at the legend or colour bar.
+    images : array or particle table, or None, default=None
+        Images for thumbnails, in any of the forms that the estimators take.
+    image_shape : tuple (C, H, W) or None, default=None
+        Shape of images that are rows of an array.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+    thumbnails_ : ndarray of int
+        Rows whose images are drawn.
 
     Examples
     --------
@@ -41,13 +67,18 @@ class ParticleMapDisplay:
     'Axes'
     """
 
-    def __init__(self, coordinates, *, values=None, kind="plain"):
+    def __init__(
+        self, coordinates, *, values=None, kind="plain", name=None, images=None, image_shape=None
+    ):
         self.coordinates = coordinates
         self.values = values
         self.kind = kind
+        self.name = name
+        self.images = images
+        self.image_shape = image_shape
 
     @classmethod
-    def from_estimator(cls, estimator, X, values=None, *, kind="auto", ax=None, title=None):
+    def from_estimator(cls, estimator, X, values=None, **options):
         """Draw ``estimator.transform(X)``.
 
         Parameters
@@ -56,110 +87,433 @@ class ParticleMapDisplay:
             Its first two columns are the map; a Pipeline that ends in UMAP, for example.
         X : array or particle table
             What the estimator takes.
-        values, kind, ax, title
-            As in `from_predictions`.
+        values, **options
+            As in `from_predictions`. Thumbnails are drawn with ``images=X``.
 
         Returns
         -------
         display : ParticleMapDisplay
         """
-        return cls.from_predictions(
-            np.asarray(estimator.transform(X))[:, :2], values, kind=kind, ax=ax, title=title
-        )
+        return cls.from_predictions(np.asarray(estimator.transform(X))[:, :2], values, **options)
 
     @classmethod
-    def from_predictions(cls, coordinates, values=None, *, kind="auto", ax=None, title=None):
+    def from_predictions(
+        cls,
+        coordinates,
+        values=None,
+        *,
+        kind="auto",
+        name=None,
+        images=None,
+        image_shape=None,
+        ax=None,
+        title=None,
+        log=False,
+        legend="auto",
+        n_thumbnails=60,
+        thumbnail_size=0.06,
+    ):
         """Draw a map that is already computed.
 
         Parameters
         ----------
         coordinates : array-like of shape (n, 2)
         values : array-like of shape (n,) or None, default=None
-            Labels, clusters (negative integers are noise, drawn in grey below the others), or a
-            scalar; None draws all points alike.
+            Labels, clusters (negative integers are noise), or a scalar, such as a loss or score;
+            None draws all points alike. Noise and missing values (None, NaN) are drawn in grey
+            below the others, and counted.
         kind : {"auto", "category", "scalar", "plain"}, default="auto"
             "auto" takes floats for a scalar and everything else for categories.
+        name : str or None, default=None
+            What `values` are; None takes the name of a Series.
+        images : array or particle table, or None, default=None
+            Images of the n particles, of which thumbnails are drawn.
+        image_shape : tuple (C, H, W) or None, default=None
+            Shape of `images` that are rows of an array.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a figure.
-        title : str or None, default=None
+        title, log, legend, n_thumbnails, thumbnail_size
+            As in `plot`.
 
         Returns
         -------
         display : ParticleMapDisplay
         """
-        coordinates = check_array(coordinates, input_name="coordinates")
+        display = cls._checked(coordinates, values, kind, name, images, image_shape)
+        return display.plot(
+            ax=ax,
+            title=title,
+            log=log,
+            legend=legend,
+            n_thumbnails=n_thumbnails,
+            thumbnail_size=thumbnail_size,
+        )
+
+    @classmethod
+    def compare(
+        cls,
+        maps,
+        values=None,
+        *,
+        kind="auto",
+        name=None,
+        images=None,
+        image_shape=None,
+        n_columns=3,
+        **options,
+    ):
+        """Draw several maps of the same particles, such as t-SNE beside UMAP, coloured alike.
+
+        Parameters
+        ----------
+        maps : dict
+            Coordinates (n, 2) by name; the names become titles.
+        values, kind, name, images, image_shape
+            As in `from_predictions`. One legend or colour bar serves all maps.
+        n_columns : int, default=3
+            Maps beside each other, at most.
+        **options
+            log, n_thumbnails and thumbnail_size as in `plot`.
+
+        Returns
+        -------
+        displays : dict
+            A ParticleMapDisplay by name; they share `figure_`.
+        """
+        import matplotlib.pyplot as plt
+
+        if not hasattr(maps, "items") or not maps:
+            raise ValueError(
+                f"maps={type(maps).__name__} must be a dict of at least one map, by name: "
+                "{'t-SNE': ..., 'UMAP': ...}."
+            )
+        displays = {
+            title: cls._checked(one, values, kind, name, images, image_shape, str(title))
+            for title, one in maps.items()
+        }
+        lengths = {title: len(display.coordinates) for title, display in displays.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"maps have different numbers of rows ({lengths}); expected the same.")
+        n_columns = min(n_columns, len(maps))
+        n_rows = -(-len(maps) // n_columns)
+        size = (4.5 * n_columns + 1.2, 4.5 * n_rows)
+        figure, axes = plt.subplots(
+            n_rows, n_columns, figsize=size, layout="constrained", squeeze=False
+        )
+        for ax in axes.flat[len(maps) :]:
+            ax.set_axis_off()
+        for ax, (title, display) in zip(axes.flat, displays.items(), strict=False):
+            display.plot(ax=ax, title=title, legend=False, **options)
+        first = next(iter(displays.values()))
+        if first.kind == "scalar":
+            first._colour_bar(list(axes.flat))
+        elif first.kind == "category":
+            handles = first._legend_handles()
+            figure.legend(handles=handles, loc="outside right upper", **first._legend_style(handles))
+        return displays
+
+    @classmethod
+    def _checked(cls, coordinates, values, kind, name, images, image_shape, who="coordinates"):
+        """Return a display that is ready to be drawn, or raise."""
+        coordinates = check_array(coordinates, input_name=who)
         if coordinates.shape[1] != 2:
             raise ValueError(
-                f"coordinates has {coordinates.shape[1]} columns; expected 2. Reduce them first, "
+                f"{who} has {coordinates.shape[1]} columns; expected 2. Reduce them first, "
                 "for example with umap.UMAP(n_components=2)."
             )
-        if kind not in ("auto", "category", "scalar", "plain"):
+        if kind not in KINDS:
             raise ValueError(f"kind={kind!r} must be 'auto', 'category', 'scalar' or 'plain'.")
-        if values is not None:
-            values = np.asarray(column_or_1d(values))
-            check_consistent_length(coordinates, values)
-            if kind == "auto":
-                kind = "scalar" if values.dtype.kind == "f" else "category"
-        else:
+        if values is None:
             kind = "plain"
-        return cls(coordinates, values=values, kind=kind).plot(ax=ax, title=title)
+        else:
+            check_lengths(len(coordinates), values=values)
+            name = getattr(values, "name", None) if name is None else name
+            if kind == "auto":
+                kind = "scalar" if pd.api.types.is_float_dtype(np.asarray(values)) else "category"
+        if images is not None:
+            check_lengths(len(coordinates), images=read_pictures(images, image_shape))
+        return cls(
+            coordinates,
+            values=values,
+            kind=kind,
+            name=name,
+            images=images,
+            image_shape=image_shape,
+        )
 
-    def plot(self, *, ax=None, title=None):
+    def plot(
+        self,
+        *,
+        ax=None,
+        title=None,
+        log=False,
+        legend="auto",
+        n_thumbnails=60,
+        thumbnail_size=0.06,
+    ):
         """Draw the map.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
         title : str or None, default=None
+        log : bool, default=False
+            Logarithmic colours of a scalar; it must be positive.
+        legend : {"auto"} or bool, default="auto"
+            Names and counts of categories beside the map, or the colour bar. "auto" writes up to
+            ten names into the map instead, where they do not cover each other or thumbnails.
+        n_thumbnails : int, default=60
+            Thumbnails at most, where there are images. They stand where their particles do, spread
+            evenly, and never overlap.
+        thumbnail_size : float, default=0.06
+            Longer side of a thumbnail, as a share of the longer side of the map.
 
         Returns
         -------
         self : ParticleMapDisplay
         """
-        import matplotlib.pyplot as plt
-
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6, 6), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
-        # Smaller and lighter as they grow more, so that 100,000 points stay a map.
+        self.ax_ = new_axes((6, 6)) if ax is None else ax
+        self.figure_ = self.ax_.figure
         n = len(self.coordinates)
-        style = {
+        # Smaller and lighter as they grow more, so that 100,000 points stay a map.
+        self._style = {
             "s": float(np.clip(20_000 / n, 1, 30)),
             "alpha": float(np.clip(2_000 / n, 0.3, 0.8)),
             "linewidths": 0,
             "rasterized": n > 5_000,
         }
+        self._frames = np.full(n, FRAME_COLOUR, dtype=object)
         if self.kind == "category":
-            self._plot_categories(style)
+            self._plot_categories()
         elif self.kind == "scalar":
-            points = ax.scatter(*self.coordinates.T, c=self.values, cmap="viridis", **style)
-            ax.figure.colorbar(points, ax=ax, shrink=0.7)
+            self._plot_scalar(log)
         else:
-            ax.scatter(*self.coordinates.T, c=COLOURS[0], **style)
-        ax.set(xticks=[], yticks=[], title=title)
-        ax.set_aspect("equal", adjustable="datalim")
+            self.ax_.scatter(*self.coordinates.T, c=COLOURS[0], **self._style)
+        self.ax_.set(xticks=[], yticks=[], title=title)
+        self.ax_.set_aspect("equal", adjustable="datalim")
+        self._plot_thumbnails(n_thumbnails, thumbnail_size)
+        self._plot_legend(legend)
         return self
 
-    def _plot_categories(self, style: dict) -> None:
-        from matplotlib.patheffects import withStroke
+    # ---------------------------------------------------------------- categories
 
-        values = self.values
-        noise = values < 0 if values.dtype.kind == "i" else np.zeros(len(values), bool)
-        self.ax_.scatter(*self.coordinates[noise].T, c=NOISE_COLOUR, **style)
-        for k, name in enumerate(np.unique(values[~noise])):
-            mine = self.coordinates[values == name]
-            # Past ten categories the colours repeat, with another marker.
-            marker = MARKERS[k // len(COLOURS) % len(MARKERS)]
-            self.ax_.scatter(*mine.T, c=COLOURS[k % len(COLOURS)], marker=marker, **style)
-            middle = mine[np.abs(mine - np.median(mine, axis=0)).sum(1).argmin()]
-            self.ax_.annotate(
-                str(name),
-                middle,
-                ha="center",
-                va="center",
-                weight="bold",
-                path_effects=[withStroke(linewidth=3, foreground="white")],
+    def _plot_categories(self) -> None:
+        codes, names = encode_labels(self.values)
+        counts = np.bincount(codes[codes >= 0], minlength=len(names))
+        # The largest keep a colour of their own, in the order of their names.
+        own = np.sort(np.argsort(-counts, kind="stable")[:MAX_CATEGORIES])
+        self._categories = [(names[k], int(counts[k]), codes == k) for k in own]
+        others = (codes >= 0) & ~np.isin(codes, own)
+        self._greys = [
+            ("noise", NOISE_COLOUR, codes == NOISE),
+            ("missing", MISSING_COLOUR, codes == MISSING),
+            (f"{len(names) - len(own)} smaller", FRAME_COLOUR, others),
+        ]
+        for _, colour, mine in self._greys:
+            if mine.any():
+                self._frames[mine] = colour
+                self.ax_.scatter(*self.coordinates[mine].T, c=colour, **self._style)
+        place = np.full(len(codes), -1)
+        for k, (_, _, mine) in enumerate(self._categories):
+            place[mine] = k
+            self._frames[mine] = COLOURS[k % len(COLOURS)]
+        shuffled = shuffled_rows(len(codes))
+        for k, marker in enumerate(MARKERS):
+            # All ten colours of a marker at once and in random order: none lies above the others.
+            mine = shuffled[place[shuffled] // len(COLOURS) == k]
+            mine = mine[place[mine] >= 0]
+            if len(mine):
+                colours = self._frames[mine].tolist()
+                self.ax_.scatter(
+                    *self.coordinates[mine].T, c=colours, marker=marker, **self._style
+                )
+
+    def _write_names(self) -> None:
+        """Write each name at the middle of its category, and the greys at the bottom."""
+        for name, _, mine in self._categories:
+            write_on_map(self.ax_, str(name), middle_of(self.coordinates[mine]))
+        notes = [
+            f"{name}: {mine.sum():,} of {len(mine):,}" for name, _, mine in self._greys if mine.any()
+        ]
+        write_note(self.ax_, "\n".join(notes))
+
+    def _names_fit(self) -> bool:
+        """Whether at most ten names can stand in the map without covering each other."""
+        if len(self._categories) > len(COLOURS) or self._greys[2][2].any():
+            return False
+        span = np.ptp(self.coordinates, axis=0).max() or 1.0
+        middles = [middle_of(self.coordinates[mine]) for _, _, mine in self._categories]
+        lengths = [len(str(name)) for name, _, _ in self._categories]
+        for i, j in zip(*np.triu_indices(len(middles), 1), strict=True):
+            beside, above = np.abs(middles[i] - middles[j]) / span
+            # About the size of a letter on a map of six inches.
+            if above < 0.045 and beside < 0.012 * (lengths[i] + lengths[j]):
+                return False
+        return True
+
+    def _legend_handles(self) -> list:
+        from matplotlib.lines import Line2D
+
+        entries = [
+            (name, count, COLOURS[k % len(COLOURS)], MARKERS[k // len(COLOURS)])
+            for k, (name, count, _) in enumerate(self._categories)
+        ]
+        entries += [
+            (name, int(mine.sum()), colour, "o") for name, colour, mine in self._greys if mine.any()
+        ]
+        return [
+            Line2D([], [], ls="", marker=marker, color=colour, ms=6, label=f"{name} ({count:,})")
+            for name, count, colour, marker in entries
+        ]
+
+    def _legend_style(self, handles: list) -> dict:
+        return {
+            "title": self.name,
+            "fontsize": 8 if len(handles) > 12 else 9,
+            "ncols": 1 + len(handles) // 26,
+            "frameon": False,
+            "alignment": "left",
+        }
+
+    # ---------------------------------------------------------------- scalars
+
+    def _plot_scalar(self, log: bool) -> None:
+        import matplotlib as mpl
+        from matplotlib.colors import LogNorm, Normalize
+
+        values = as_scalar(self.values)
+        missing = np.isnan(values)
+        known = values[np.isfinite(values)]
+        if not len(known):
+            raise ValueError(
+                "values has no finite number to colour by. Pass values=None for a plain map."
             )
-        if noise.any():
-            share = f"noise: {noise.sum():,} of {len(values):,}"
-            self.ax_.text(0.01, 0.01, share, transform=self.ax_.transAxes, color="#666666")
+        if log and (known <= 0).any():
+            raise ValueError(
+                f"log=True needs positive values, but {int((known <= 0).sum())} are 0 or below "
+                f"(the smallest is {known.min():.3g}). Pass log=False."
+            )
+        low, high = np.percentile(known, COLOUR_RANGE)
+        if low == high:
+            # Nearly all values are one: the few others are all there is to see.
+            low, high = known.min(), known.max()
+        norm = (LogNorm if log else Normalize)(low, high)
+        below, above = (values < low).any(), (values > high).any()
+        self._extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max"}.get(
+            (int(below), int(above)), "both"
+        )
+        rest = self.coordinates[missing]
+        if len(rest):
+            self.ax_.scatter(*rest.T, c=MISSING_COLOUR, **self._style)
+            write_note(self.ax_, f"missing: {len(rest):,} of {len(values):,}")
+        shown = shuffled_rows(len(values))
+        shown = shown[~missing[shown]]
+        clipped = np.clip(values[shown], low, high)  # infinity has a colour, too
+        self._points = self.ax_.scatter(
+            *self.coordinates[shown].T, c=clipped, norm=norm, cmap=SCALAR_COLOURS, **self._style
+        )
+        colours = mpl.colormaps[SCALAR_COLOURS](norm(clipped))
+        self._frames[shown] = [mpl.colors.to_hex(colour) for colour in colours]
+        self._frames[missing] = MISSING_COLOUR
+
+    def _colour_bar(self, axes) -> None:
+        bar = self.figure_.colorbar(self._points, ax=axes, shrink=0.7, extend=self._extend)
+        bar.solids.set_alpha(1)
+        if self.name is not None:
+            bar.set_label(str(self.name))
+
+    # ---------------------------------------------------------------- beside and above the points
+
+    def _plot_legend(self, legend) -> None:
+        if self.kind == "scalar":
+            if legend is not False:
+                self._colour_bar(self.ax_)
+        elif self.kind == "category":
+            if legend == "auto":
+                legend = len(self.thumbnails_) > 0 or not self._names_fit()
+                if not legend:
+                    self._write_names()
+            if legend:
+                handles = self._legend_handles()
+                self.ax_.legend(
+                    handles=handles,
+                    loc="upper left",
+                    bbox_to_anchor=(1.0, 1.0),
+                    **self._legend_style(handles),
+                )
+
+    def _plot_thumbnails(self, n_thumbnails: int, size: float) -> None:
+        self.thumbnails_ = np.empty(0, dtype=int)
+        if self.images is None or n_thumbnails < 1:
+            return
+        rows = read_pictures(self.images, self.image_shape)
+        side = size * (np.ptp(self.coordinates, axis=0).max() or 1.0)
+        self.thumbnails_ = spread_rows(self.coordinates, 1.1 * side, n_thumbnails)
+        pictures = gather_pictures(rows, self.thumbnails_)
+        for row, picture in zip(self.thumbnails_, pictures, strict=True):
+            left, bottom = self.coordinates[row] - side / 2
+            show_picture(
+                self.ax_,
+                picture,
+                (left, bottom, side, side),
+                frame=self._frames[row],
+                linewidth=1.5,
+                zorder=3,
+            )
+        corners = self.coordinates[self.thumbnails_]
+        self.ax_.update_datalim(np.vstack([corners - side / 2, corners + side / 2]))
+        self.ax_.autoscale_view()
+
+
+def shuffled_rows(n: int) -> np.ndarray:
+    """Return the rows in an order that is random, and the same for every map of n particles."""
+    return np.random.RandomState(0).permutation(n)
+
+
+def as_scalar(values) -> np.ndarray:
+    """Return numbers as floats, missing ones as NaN, or raise."""
+    try:
+        return pd.to_numeric(pd.Series(values)).to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "kind='scalar' needs numbers, but values has text. Pass kind='category'."
+        ) from None
+
+
+def middle_of(points: np.ndarray) -> np.ndarray:
+    """Return the point nearest to the median of all."""
+    return points[np.abs(points - np.median(points, axis=0)).sum(axis=1).argmin()]
+
+
+def spread_rows(points: np.ndarray, side: float, n_max: int) -> np.ndarray:
+    """Choose points whose squares of `side` do not overlap, spread evenly over all.
+
+    From the middle on, each is the one farthest from all chosen before (in the larger of the two
+    coordinate differences), until squares would touch or there are `n_max`.
+    """
+    chosen = [int(np.abs(points - np.median(points, axis=0)).max(axis=1).argmin())]
+    gap = np.full(len(points), np.inf)
+    while len(chosen) < n_max:
+        gap = np.minimum(gap, np.abs(points - points[chosen[-1]]).max(axis=1))
+        if gap.max() < side:
+            break
+        chosen.append(int(gap.argmax()))
+    return np.array(chosen)
+
+
+def write_on_map(ax, words: str, place) -> None:
+    """Write a name into a map, readable above any points."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=3, foreground="white")]
+    ax.annotate(words, place, ha="center", va="center", weight="bold", path_effects=outline)
+
+
+def write_note(ax, words: str) -> None:
+    """Write counts into the lower left corner of a map, readable above any points."""
+    from matplotlib.patheffects import withStroke
+
+    if words:
+        outline = [withStroke(linewidth=3, foreground="white")]
+        style = {"transform": ax.transAxes, "color": TEXT_COLOUR, "path_effects": outline}
+        ax.text(0.01, 0.01, words, va="bottom", **style)

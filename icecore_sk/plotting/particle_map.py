@@ -209,7 +209,9 @@ class ParticleMapDisplay:
             first._colour_bar(list(axes.flat))
         elif first.kind == "category":
             handles = first._legend_handles()
-            figure.legend(handles=handles, loc="outside right upper", **first._legend_style(handles))
+            figure.legend(
+                handles=handles, loc="outside right upper", **first._legend_style(handles)
+            )
         return displays
 
     @classmethod
@@ -324,16 +326,16 @@ class ParticleMapDisplay:
             mine = mine[place[mine] >= 0]
             if len(mine):
                 colours = self._frames[mine].tolist()
-                self.ax_.scatter(
-                    *self.coordinates[mine].T, c=colours, marker=marker, **self._style
-                )
+                self.ax_.scatter(*self.coordinates[mine].T, c=colours, marker=marker, **self._style)
 
     def _write_names(self) -> None:
         """Write each name at the middle of its category, and the greys at the bottom."""
         for name, _, mine in self._categories:
             write_on_map(self.ax_, str(name), middle_of(self.coordinates[mine]))
         notes = [
-            f"{name}: {mine.sum():,} of {len(mine):,}" for name, _, mine in self._greys if mine.any()
+            f"{name}: {mine.sum():,} of {len(mine):,}"
+            for name, _, mine in self._greys
+            if mine.any()
         ]
         write_note(self.ax_, "\n".join(notes))
 

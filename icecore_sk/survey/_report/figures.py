@@ -40,13 +40,13 @@ def map_figure(panel: int, n: int):
     n : int
         Number of particles, on which the way of drawing depends.
     """
-    from bokeh.models import ColumnDataSource, CustomJS
+    from bokeh.models import ColumnDataSource, CustomJS, Range1d
     from bokeh.plotting import figure
 
     plot = figure(
         name=f"plot-{panel}",
-        x_range=(0, 1),
-        y_range=(0, 1),
+        x_range=Range1d(start=0, end=1),
+        y_range=Range1d(start=0, end=1),
         tools=[],
         toolbar_location=None,
         sizing_mode="stretch_both",

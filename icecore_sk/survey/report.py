@@ -230,7 +230,7 @@ def _aspect(table: pd.DataFrame) -> str | None:
 
 def _curves(histories: Mapping) -> list[dict]:
     """Return the training curves of each model, numbered for the page."""
-    models = []
+    models: list[dict] = []
     for name, history in histories.items():
         curves = training_figures(history)
         for curve in curves:

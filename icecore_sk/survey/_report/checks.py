@@ -28,8 +28,8 @@ def check_images(images, n: int):
         )
     if str(images.dtype) != "uint8":
         raise ValueError(
-            f"images has dtype {images.dtype}; expected uint8. Images from 0 to 1 are brought there "
-            "with (255 * images).round().astype('uint8')."
+            f"images has dtype {images.dtype}; expected uint8. Bring images from 0 to 1 there with "
+            "(255 * images).round().astype('uint8')."
         )
     if len(shape) == 4 and shape[1] not in (1, 3):
         raise ValueError(

@@ -45,8 +45,8 @@ def map_figure(panel: int, n: int):
 
     plot = figure(
         name=f"plot-{panel}",
-        x_range=Range1d(0, 1),
-        y_range=Range1d(0, 1),
+        x_range=Range1d(start=0, end=1),
+        y_range=Range1d(start=0, end=1),
         tools=[],
         toolbar_location=None,
         sizing_mode="stretch_both",
@@ -70,7 +70,7 @@ def map_figure(panel: int, n: int):
         fill_color="colour",
         line_color=None,
         alpha=alpha,
-        nonselection_alpha=0.08,
+        nonselection_alpha=0.14,
         selection_alpha=0.95,
         name=f"renderer-{panel}",
     )
@@ -139,7 +139,7 @@ def training_figures(history: pd.DataFrame) -> list[dict]:
 
 
 def _curve_figure(history: pd.DataFrame, columns: list[str]):
-    from bokeh.models import HoverTool
+    from bokeh.models import BasicTicker, HoverTool
     from bokeh.plotting import figure
 
     plot = figure(
@@ -150,16 +150,23 @@ def _curve_figure(history: pd.DataFrame, columns: list[str]):
         x_axis_label="epoch",
         min_border=4,
     )
-    for name, colour, dash in zip(columns, (COLOURS[0], COLOURS[6]), ("solid", "dashed")):
+    for number, name in enumerate(columns):
+        colour, dash = ((COLOURS[0], "solid"), (COLOURS[6], "dashed"))[number]
         values = history[name].to_numpy(float)
         label = CURVE_NAMES[name]
-        style = {"color": colour, "legend_label": label}
-        plot.line(history["epoch"], values, line_width=2, line_dash=dash, **style)
-        dots = plot.scatter(history["epoch"], values, size=5, **style)
+        plot.line(
+            history["epoch"],
+            values,
+            line_width=2,
+            line_dash=dash,
+            color=colour,
+            legend_label=label,
+        )
+        dots = plot.scatter(history["epoch"], values, size=5, color=colour, legend_label=label)
         tips = [("epoch", "@x"), (label, "@y{0.[000]}")]
         plot.add_tools(HoverTool(renderers=[dots], tooltips=tips))
     plot.legend.background_fill_alpha = 0.7
     plot.legend.border_line_color = None
-    plot.xaxis.ticker.desired_num_ticks = 6
-    plot.xaxis.ticker.min_interval = 1
+    # There are no halves of an epoch.
+    plot.xaxis.ticker = BasicTicker(desired_num_ticks=6, min_interval=1)
     return plot

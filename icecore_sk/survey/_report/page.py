@@ -44,13 +44,15 @@ def render_page(*, title, content, data, figures, sheets, webgl) -> str:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    components = ["bokeh", "bokeh-gl"] if webgl else ["bokeh"]
+    resources = Resources(mode="inline", components=["bokeh"])
+    if webgl:
+        resources = resources.clone(components=["bokeh", "bokeh-gl"])
     items = {name: json_item(model) for name, model in figures.items()}
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return template.from_string(asset("report.html")).render(
         title=title,
         style=Markup(asset("report.css")),
-        bokeh=Markup(Resources(mode="inline", components=components).render_js()),
+        bokeh=Markup(resources.render_js()),
         data=Markup(json_in_html(data)),
         figures=Markup(json_in_html(items)),
         sheets=[base64.b64encode(sheet).decode("ascii") for sheet in sheets],

@@ -26,7 +26,10 @@ const icecore = {};
   function fillCard(card, i, extra = []) {
     const list = element("dl");
     const add = (name, text, className = "") => {
-      if (text) list.append(element("dt", "", name), element("dd", className, text));
+      if (!text) return;
+      const pair = element("div");
+      pair.append(element("dt", "", name), element("dd", className, text));
+      list.append(pair);
     };
     const { levels, idLevel, reasons } = particles.data;
     levels.forEach((level, k) =>
@@ -162,10 +165,10 @@ const icecore = {};
       ...shown.map(({ column, chosen }) => histogram(column, chosen))
     );
     const note = byId("histogram-note");
-    note.replaceChildren(element("span", "key of-all"), " all particles ");
+    note.replaceChildren(element("span", "key of-all"), "all particles");
     if (selected.length) {
       const key = element("span", "key of-chosen");
-      note.append(key, " selected. First the scalars in which the selection differs most.");
+      note.append(key, "selected. First the scalars in which the selection differs most.");
     }
     const more = byId("more-histograms");
     more.hidden = shown.length === drawn.length;
@@ -197,7 +200,7 @@ const icecore = {};
     );
     const text = (median) => (Number.isNaN(median) ? "none" : Particles.format(median));
     const all = `median ${text(column.all.median)}`;
-    const words = chosen ? `median ${text(chosen.median)}, of all ${text(column.all.median)}` : all;
+    const words = chosen ? `median ${text(chosen.median)} (all: ${text(column.all.median)})` : all;
     box.append(name, svg, ends, element("small", "", words));
     return box;
   }

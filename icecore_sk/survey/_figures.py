@@ -1,7 +1,102 @@
-"""The pictures of a survey."""
+"""The pictures of a survey, for slides and papers; the report shows the same to explore."""
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 
-def write_figures(folder, table, images, maps, histories) -> None:
-    Path(folder).mkdir(exist_ok=True)
+from icecore_sk.plotting import (
+    CategoryDisplay,
+    ConsistencyDisplay,
+    LossCurveDisplay,
+    OutlierDisplay,
+    ParticleMapDisplay,
+)
+
+DPI = 130
+
+
+def write_figures(folder, table: pd.DataFrame, images, maps: dict, histories: dict) -> list[Path]:
+    """Draw maps, loss curves, categories, outliers and the agreement of the first two maps.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made where it is missing.
+    table : DataFrame of n rows
+        `Survey.table` of the particles that were kept.
+    images : ndarray of shape (n, C, H, W)
+    maps : dict of str to (str, str)
+        Columns of each map's coordinates.
+    histories : dict of str to DataFrame
+
+    Returns
+    -------
+    paths : list of Path
+    """
+    import matplotlib.pyplot as plt
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    first = next(iter(maps))
+    places = {name: table[list(columns)].to_numpy(float) for name, columns in maps.items()}
+    clusters = table[f"{first} cluster"].to_numpy(dtype=int)
+    scalars = table[scalar_columns(table, maps)]
+    displays = {
+        **_maps(table, images, places),
+        "loss_curves": LossCurveDisplay.from_predictions(histories),
+        "outliers": OutlierDisplay.from_predictions(
+            table.rename(columns={"outlier_score": "score"}), images
+        ),
+        "agreement": ConsistencyDisplay.from_predictions(
+            *list(places.values())[:2], names=tuple(places)[:2]
+        ),
+    }
+    if (clusters >= 0).any():
+        displays["categories"] = CategoryDisplay.from_predictions(
+            places[first], clusters, images, scalars=scalars if scalars.shape[1] else None
+        )
+    paths = []
+    for name, display in displays.items():
+        paths.append(folder / f"{name}.png")
+        display.figure_.savefig(paths[-1], dpi=DPI)
+        plt.close(display.figure_)
+    return paths
+
+
+def _maps(table: pd.DataFrame, images, places: dict) -> dict:
+    displays = {}
+    for name, Z in places.items():
+        clusters = table[f"{name} cluster"].to_numpy(dtype=int)
+        displays[f"map_{name}_clusters"] = ParticleMapDisplay.from_predictions(
+            Z, clusters, name="cluster", images=images, title=f"{name}: clusters found"
+        )
+        displays[f"map_{name}_score"] = ParticleMapDisplay.from_predictions(
+            Z,
+            table["outlier_score"].to_numpy(float),
+            name="outlier score (low: unusual)",
+            title=f"{name}: how usual each particle is",
+        )
+        for column in ("label", "predicted"):
+            if column in table and table[column].notna().any():
+                displays[f"map_{name}_{column}"] = ParticleMapDisplay.from_predictions(
+                    Z, table[column].to_numpy(object), name=column, title=f"{name}: {column}"
+                )
+    return displays
+
+
+def scalar_columns(table: pd.DataFrame, maps: dict) -> list[str]:
+    """Return the columns measured on the particles: those before the first result."""
+    results = {
+        "label",
+        "kept",
+        "predicted",
+        *(axis for columns in maps.values() for axis in columns),
+    }
+    names = list(table.columns)
+    first = min(names.index(name) for name in names if name in results)
+    return [
+        name
+        for name in names[:first]
+        if pd.api.types.is_numeric_dtype(table[name]) and np.ptp(table[name].to_numpy(float)) > 0
+    ]

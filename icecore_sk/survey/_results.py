@@ -115,7 +115,7 @@ class Survey:
         folder.mkdir(parents=True, exist_ok=True)
         plain_columns(self.table).to_parquet(folder / TABLE)
         save_particles(self.particles, folder / IMAGES)
-        joblib.dump({"model": self.model, **self.models}, folder / MODELS, compress=1)
+        joblib.dump({"model": self.model, **self.models}, folder / MODELS)
         found = {
             "maps": self.maps,
             "record": self.record,

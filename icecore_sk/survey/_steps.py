@@ -90,7 +90,7 @@ class Steps:
         path = self._path(name)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            joblib.dump(kept, temporary, compress=1)
+            joblib.dump(kept, temporary)
             # Under its name only when it is whole: a run may be stopped while it writes.
             os.replace(temporary, path)
         finally:

@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.cluster import HDBSCAN
 from sklearn.frozen import FrozenEstimator
+from sklearn.manifold import TSNE
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from icecore_sk import __version__
@@ -145,6 +146,11 @@ class _Workflow:
             estimator.set_params(verbose=self.verbose)
         return estimator
 
+    @staticmethod
+    def _params(estimator) -> dict:
+        """Return what a result depends on: everything but how much is said about it."""
+        return {k: v for k, v in estimator.get_params().items() if k != "verbose"}
+
     def _say(self, text: str) -> None:
         if self.verbose:
             print(text, flush=True)
@@ -200,7 +206,7 @@ class _Workflow:
         model = self.steps.run(
             "classifier",
             f"learn {n_classes} classes from {len(self.y_labelled):,} labelled particles{what}",
-            [self.classifier, self.remove, self.max_miss],
+            [self._params(self.classifier), self.remove, self.max_miss],
             self._fit_classifier,
         )
         classifier = model.classifier_ if self.remove is not None else model
@@ -251,7 +257,7 @@ class _Workflow:
         embedding = self.steps.run(
             self.name,
             f"{self.name}: learn {len(kept):,} particles without labels",
-            [self.autoencoder],
+            self._params(self.autoencoder),
             lambda: clone(pipeline).set_params(**checkpointed).fit(kept, y),
         )
         self.steps.count(len(kept), 0)
@@ -268,12 +274,16 @@ class _Workflow:
         if self.has_scalars:
             scalars = kept.drop(columns=image_columns(kept))
             spaces["scalars"] = scalar_preprocessor().fit_transform(scalars).to_numpy()
+        if len(spaces) == 1:
+            # One map alone cannot be checked: the same space by another method.
+            spaces[f"{self.name} t-SNE"] = self.latent
         for name, features in spaces.items():
+            method = "t-SNE" if name.endswith("t-SNE") else "UMAP"
             reducer, mapping, clusters = self.steps.run(
                 f"map_{name}",
-                f"map of {name}: UMAP, then HDBSCAN",
+                f"map of {name.removesuffix(' t-SNE')}: {method}, then HDBSCAN",
                 [self.min_cluster_size],
-                lambda f=features: self._map_and_cluster(f),
+                lambda f=features, m=method: self._map_and_cluster(f, m),
             )
             n_noise = int((clusters.labels < 0).sum())
             self.steps.record[-1] |= {"clusters": clusters.n, "noise": n_noise}
@@ -284,8 +294,8 @@ class _Workflow:
                     [*embedding.steps, ("map", reducer), ("clusters", clusters.model)]
                 )
 
-    def _map_and_cluster(self, features: np.ndarray):
-        reducer, mapping = reduce(features, self.seed)
+    def _map_and_cluster(self, features: np.ndarray, method: str):
+        reducer, mapping = reduce(features, method, self.seed)
         return reducer, mapping, cluster(mapping, self.min_cluster_size, self.seed)
 
     def _add_map(self, name: str, mapping, labels, keep: np.ndarray) -> None:
@@ -406,11 +416,15 @@ def default_classifier(max_epochs: int) -> ResNet18Classifier:
     )
 
 
-def reduce(features: np.ndarray, seed: int):
-    """Return a fitted UMAP and its map."""
+def reduce(features: np.ndarray, method: str, seed: int):
+    """Return a fitted UMAP or t-SNE and its map."""
     from umap import UMAP
 
-    reducer = UMAP(min_dist=0.0, n_neighbors=min(15, len(features) - 1), random_state=seed)
+    near = min(15, len(features) - 1)
+    if method == "UMAP":
+        reducer = UMAP(min_dist=0.0, n_neighbors=near, random_state=seed)
+    else:
+        reducer = TSNE(random_state=seed)
     with warnings.catch_warnings():
         # UMAP says each time that a seed costs it the second core; the seed is wanted.
         warnings.filterwarnings("ignore", message="n_jobs value")

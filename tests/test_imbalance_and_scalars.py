@@ -9,11 +9,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
-from torch.nn.functional import cross_entropy
 
 from icecore_sk import ResNet18Classifier, scalar_preprocessor
 from icecore_sk._engine import balanced
-from icecore_sk.nn import ClassificationLoss, ClassifierNet
 
 # ---- balanced sampling
 
@@ -120,31 +118,6 @@ def test_sorted_rows_leave_the_batch_norms_as_they_are(digits):
 
 
 # ---- scalars beside images
-
-
-def test_each_expert_learns_as_if_it_were_alone():
-    torch.manual_seed(0)
-    net = ClassifierNet((1, 8, 8), 3, n_scalars=4).train()
-    for head in (net.head, net.scalar_head):
-        torch.nn.init.normal_(head.weight)
-    image, scalars, y = torch.rand(6, 1, 8, 8), torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
-    outputs = net(image, scalars)
-    torch.testing.assert_close(outputs["logits"], sum(outputs["experts"]) / 2)
-    loss = ClassificationLoss().train()(outputs, {"y": y})["loss"].mean()
-    of_image, of_scalars = (cross_entropy(logits, y) for logits in outputs["experts"])
-    torch.testing.assert_close(loss, (of_image + of_scalars) / 2)
-    # What the other expert knows does not change what this one learns.
-    (gradient,) = torch.autograd.grad(loss, net.encoder.body.conv1.weight, retain_graph=True)
-    (alone,) = torch.autograd.grad(of_image, net.encoder.body.conv1.weight)
-    torch.testing.assert_close(gradient, alone / 2)
-
-
-def test_early_stopping_judges_the_experts_together():
-    experts = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]])]
-    outputs = {"logits": sum(experts) / 2, "experts": experts}
-    y = torch.tensor([1])
-    judged = ClassificationLoss().eval()(outputs, {"y": y})["loss"]
-    torch.testing.assert_close(judged[0], cross_entropy(outputs["logits"], y))
 
 
 def test_scalars_change_nothing_in_a_row_beside_another(digits):

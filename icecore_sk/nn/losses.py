@@ -152,9 +152,6 @@ class ELBOLoss(ReconstructionLoss):
 class ClassificationLoss(nn.Module):
     """Cross-entropy in nats with optional class weights.
 
-    In training, a network of several experts is judged by the mean of their losses, not by that of
-    their joint logits.
-
     Parameters
     ----------
     class_weight : tensor of shape (n_classes,) or None
@@ -173,11 +170,7 @@ class ClassificationLoss(nn.Module):
     def forward(self, outputs, batch, progress: float = math.inf) -> dict[str, Tensor]:
         logits, y = outputs["logits"], batch["y"]
         smoothing = self.label_smoothing if self.training else 0.0
-        judged = outputs.get("experts", [logits]) if self.training else [logits]
-        losses = [
-            F.cross_entropy(each, y, reduction="none", label_smoothing=smoothing) for each in judged
-        ]
-        loss = torch.stack(losses).mean(dim=0)
+        loss = F.cross_entropy(logits, y, reduction="none", label_smoothing=smoothing)
         if self.class_weight is not None:
             loss = loss * self.class_weight[y]
         return {"loss": loss, "accuracy": (logits.argmax(1) == y).float()}

@@ -36,7 +36,6 @@ from icecore_sk import (  # noqa: E402
     ClassFilter,
     OutlierScorer,
     ResNet18Classifier,
-    scalar_preprocessor,
 )
 from icecore_sk.datasets import load_flowcam, make_particles  # noqa: E402
 
@@ -60,13 +59,23 @@ def make_classifier(seed: int, epochs: int):
     )
 
 
+def with_scalars(seed: int, epochs: int):
+    """Return a classifier of images and scalars.
+
+    Scalars are standardised only, which the network's first batch norm does by itself. Behind the
+    power transform of `scalar_preprocessor` Junk was told less well on the next run: AUROC .971 to
+    .979 over three seeds (train NITRATE), with the images alone .952 to .971.
+    """
+    return make_classifier(seed, epochs)
+
+
 def fit(model: str, X: pd.DataFrame, y: np.ndarray, seed: int, epochs: int):
     """Fit one of `MODELS` on its columns of a particle table."""
     X = columns_of(model, X)
     if model == "images":
         return make_classifier(seed, epochs).fit(X, y)
     if model == "images and scalars":
-        return make_pipeline(scalar_preprocessor(), make_classifier(seed, epochs)).fit(X, y)
+        return with_scalars(seed, epochs).fit(X, y)
     boosting = make_pipeline(VarianceThreshold(), GradientBoostingClassifier(random_state=seed))
     weight = compute_sample_weight("balanced", y) if model == "boosting, balanced" else None
     return boosting.fit(X, y, gradientboostingclassifier__sample_weight=weight)
@@ -118,7 +127,7 @@ def filtered(run: str, seed: int, epochs: int, X, y, runs) -> dict:
     """Calibrate a filter on one run; return what it does to each other one."""
     train = runs == run
     model = ClassFilter(
-        make_pipeline(scalar_preprocessor(), make_classifier(seed, epochs)),
+        with_scalars(seed, epochs),
         remove=REMOVE,
         max_miss=MAX_MISS,
         cv=3,
@@ -163,7 +172,9 @@ def novel(seed: int, quick: bool) -> dict:
     row: dict = {"seed": seed, "rows": n, "novel": sorted(set(y[is_novel])), "scores": {}}
     for name, (model, reference, metric) in spaces.items():
         table = (
-            OutlierScorer(n_neighbors=10, metric=metric).fit(reference).explain(model.transform(X[["image"]]))
+            OutlierScorer(n_neighbors=10, metric=metric)
+            .fit(reference)
+            .explain(model.transform(X[["image"]]))
         )
         scores = {"neighbours": -table["distance"], "outlier_scorer": table["score"]}
         scores["score_samples"] = model.score_samples(X[["image"]])

@@ -129,8 +129,8 @@ class Canvas:
         self.points = 72 * inches  # of a tile
 
     def font(self, lines: float) -> float:
-        """Font size for `lines` lines in the height of a tile, between 5 and 9 points."""
-        return float(np.clip(self.points / lines / 1.25, 5, 9))
+        """Font size for `lines` lines in the height of a tile, between 4 and 9 points."""
+        return float(np.clip(self.points / lines / 1.25, 4, 9))
 
     def text(self, x, y, words, *, size, **style):
         """Write at a place, from its top left corner down unless `style` says otherwise."""
@@ -142,10 +142,17 @@ class Canvas:
         """Break words into lines of at most `width` tiles, and say so where some are left out."""
         import textwrap
 
-        # A letter of the default font is about 0.54 times as wide as its size.
-        columns = max(8, int(width * self.points / (0.54 * size)))
-        lines = textwrap.wrap(words, columns, max_lines=max_lines, placeholder=" ...")
-        return "\n".join(lines)
+        columns = self._letters(width, size)
+        return "\n".join(textwrap.wrap(words, columns, max_lines=max_lines, placeholder=" ..."))
+
+    def shorten(self, name: str, width: float, size: float) -> str:
+        """Cut a name that is wider than `width` tiles, which may have no space to break at."""
+        columns = self._letters(width, size)
+        return name if len(name) <= columns else name[: columns - 3].rstrip() + "..."
+
+    def _letters(self, width: float, size: float) -> int:
+        # A letter of the default font is about 0.52 times as wide as the font is high.
+        return max(4, int(width * self.points / (0.52 * size)))
 
 
 def new_axes(figsize):

@@ -20,7 +20,7 @@ from icecore_sk.plotting._pictures import (
 from icecore_sk.plotting.particle_map import COLOURS
 
 # Widths in tiles: of the names, and of the words about scalars.
-NAMES, WORDS = 2.6, 7.0
+NAMES, WORDS = 2.6, 5.8
 # Height of a category, of which two tiles are images.
 STEP = 2.35
 
@@ -219,21 +219,23 @@ class CategoryDisplay:
         self.ax_, self.figure_ = canvas.ax, canvas.ax.figure
         rows = read_pictures(self.images, self.image_shape)
         for k, name in enumerate(shown):
-            self._plot_category(canvas, name, k, rows, n_columns, n_scalars)
+            # As in a map of the same groups, whatever their order here.
+            colour = COLOURS[names.index(name) % len(COLOURS)]
+            self._plot_category(canvas, name, STEP * k, colour, rows, n_columns, n_scalars)
         words = self._not_shown(shown)
         canvas.text(0, STEP * len(shown), words, size=canvas.font(3.2), color=TEXT_COLOUR)
         self.ax_.set_title(title)
         return self
 
-    def _plot_category(self, canvas, name, k: int, rows, n_columns: int, n_scalars: int) -> None:
-        y = STEP * k
+    def _plot_category(
+        self, canvas, name, y: float, colour: str, rows, n_columns: int, n_scalars: int
+    ) -> None:
         size = canvas.font(3.0)
         heading = canvas.wrap(str(name), NAMES, 1.2 * size, max_lines=2)
         n, share = self.sizes_[name], self.sizes_[name] / len(self.Z)
         canvas.text(0, y + 0.75, heading, size=1.15 * size, weight="bold", va="bottom")
         canvas.text(0, y + 0.85, f"{n:,} particles\n{share:.1%}", size=size, color=TEXT_COLOUR)
         medoid, *others = gather_pictures(rows, self.rows_[name])
-        colour = COLOURS[k % len(COLOURS)]
         place = (NAMES, y + 0.03, 1.94, 1.94)
         show_picture(self.ax_, medoid, place, frame=colour, linewidth=2)
         for j, picture in enumerate(others):
@@ -244,7 +246,7 @@ class CategoryDisplay:
             own = self.table_.loc[[name]]
             own = own[(own["like"] == "") & own["effect"].notna()]["words"].head(n_scalars)
             x = NAMES + 2.15 + n_columns + 0.2
-            lines = [canvas.wrap(words, WORDS - 0.3, size, max_lines=1) for words in own]
+            lines = [canvas.shorten(words, WORDS - 0.3, size) for words in own]
             canvas.text(x, y + 1, "\n".join(lines), size=size, va="center")
 
     def _not_shown(self, shown: list) -> str:

@@ -158,12 +158,12 @@ class LossCurveDisplay:
             for part, column in parts.items():
                 history = self.histories[name]
                 epochs = history.get("epoch", pd.Series(np.arange(1, len(history) + 1)))
-                colour = MODEL_COLOURS[k if len(curves) > 1 else int(part == "valid")]
+                colour = k % len(MODEL_COLOURS) if len(curves) > 1 else int(part == "valid")
                 axes.plot(
                     epochs.to_numpy(),
                     history[column].to_numpy(dtype=float),
                     ls=STYLES[part],
-                    color=MODEL_COLOURS[k % 10] if len(curves) > 1 else colour,
+                    color=MODEL_COLOURS[colour],
                     marker="o" if len(history) < 15 else None,
                     ms=3,
                     label=part if len(curves) == 1 else f"{name}, {part}",
@@ -171,6 +171,7 @@ class LossCurveDisplay:
         axes.set_title(TITLES.get(panel, panel.replace("_", " ")), fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.get_major_locator().set_params(integer=panel == "active_units")
         axes.grid(alpha=0.3, lw=0.5)
         axes.spines[["top", "right"]].set_visible(False)
 

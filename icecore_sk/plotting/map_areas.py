@@ -186,15 +186,15 @@ class MapAreaDisplay:
         pictured = self.images is not None
         n_scalars = 0 if self.scalars is None else min(n_scalars, self.scalars.shape[1])
         height = 0.4 + 0.42 * -(-n_images // PICTURE_COLUMNS) if pictured else 0
-        height = max(height, 1.75)
-        widths = [3.6, *([0.5 * PICTURE_COLUMNS] if pictured else []), *([1.8] * n_scalars)]
         n = len(self.areas)
-        n_rows = max(n, 2)
+        # The map needs a height of its own beside few areas.
+        height = max(height, 1.75, 3.4 / n)
+        widths = [3.6, *([0.5 * PICTURE_COLUMNS] if pictured else []), *([1.8] * n_scalars)]
         self.figure_, grid = split_axes(
-            ax, (n_rows, len(widths)), (sum(widths), height * n_rows), width_ratios=widths
+            ax, (n, len(widths)), (sum(widths), height * n), width_ratios=widths
         )
         # The map needs a square, not the whole height of a long list.
-        self.ax_ = self.figure_.add_subplot(grid[: max(2, min(n, round(3.6 / height))), 0])
+        self.ax_ = self.figure_.add_subplot(grid[: max(1, min(n, round(3.6 / height))), 0])
         self._plot_map()
         self.axes_ = np.empty((n, len(widths) - 1), dtype=object)
         for k, name in enumerate(self.areas):

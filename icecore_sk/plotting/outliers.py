@@ -166,10 +166,10 @@ class OutlierDisplay:
 
     def _write(self, canvas: Canvas, rank: int, row: int, x: float, y: float, width: float):
         """Write what is known of one particle, in the height of its image."""
-        size = canvas.font(6.5)
+        size = canvas.font(7)
         line = 1.25 * size / canvas.points
         name = f"{rank}. {row_name(self.table.index, row)}"
-        head = canvas.wrap(name, width, 1.1 * size, max_lines=1)
+        head = canvas.shorten(name, width, 1.2 * size)  # bold is wider
         canvas.text(x, y, head, size=size, weight="bold")
         score = f"score {format_number(self.table['score'].iloc[row])}"
         canvas.text(x, y + line, score, size=size, color=TEXT_COLOUR)

@@ -227,9 +227,9 @@ class PredictionDisplay:
             self.axes_[0].set_title(words, fontsize=8, color=TEXT_COLOUR)
 
     def _plot_pictures(self, truth, guess, names: list, n_columns: int) -> None:
-        step = 1.42
+        step = 1.46
         canvas = Canvas(self.axes_[1], n_columns, max(1, -(-len(self.rows_) // n_columns)) * step)
-        size = canvas.font(6.5)
+        size = canvas.font(5.8)
         line = 1.25 * size / canvas.points
         n = int((truth >= 0).sum())
         heading = f"{self.n_mistakes_:,} of {n:,} mistaken"
@@ -240,7 +240,7 @@ class PredictionDisplay:
             colour = WRONG_COLOUR if truth[row] != guess[row] else RIGHT_COLOUR
             place = (x + 0.04, y + line, 0.92, 0.92)
             show_picture(self.axes_[1], picture, place, frame=colour, linewidth=2)
-            above = canvas.wrap(names[truth[row]], 0.98, size, max_lines=1)
+            above = canvas.shorten(names[truth[row]], 0.98, size)
             canvas.text(x + 0.5, y + line, above, size=size, ha="center", va="bottom")
             below = (
                 "" if self.confidence is None else f" {float(np.asarray(self.confidence)[row]):.0%}"

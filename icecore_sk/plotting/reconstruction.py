@@ -194,24 +194,28 @@ class ReconstructionDisplay:
         ]
         n = len(pairs[0])
         n_columns = min(n_columns, n)
-        step, margin = 2.45, 1.5
-        canvas = Canvas(ax, n_columns + margin, -(-n // n_columns) * step, tile=0.85)
+        n_blocks = -(-n // n_columns)
+        # Tiles have the shape of the images, which are not always square.
+        _, image_height, image_width = pairs[0].image_shape
+        high, margin = float(np.clip(image_height / image_width, 0.3, 3)), 1.5
+        step = 2 * high + 0.45
+        canvas = Canvas(ax, n_columns + margin, n_blocks * step, tile=0.85)
         self.ax_, self.figure_ = canvas.ax, canvas.ax.figure
         size = canvas.font(5.5)
-        for part, (rows, words) in enumerate(
-            zip(pairs, ("original", "reconstruction"), strict=True)
-        ):
+        for part, rows in enumerate(pairs):
             for k, picture in enumerate(gather_pictures(rows, np.arange(n))):
-                x, y = margin + k % n_columns, k // n_columns * step + part
-                place = (x + 0.03, y + 0.03, 0.94, 0.94)
+                x, y = margin + k % n_columns, k // n_columns * step + part * high
+                place = (x + 0.03, y + 0.03, 0.94, high - 0.06)
                 show_picture(self.ax_, picture, place, frame=FRAME_COLOUR, linewidth=0.5)
-            for y in np.arange(-(-n // n_columns)) * step + part + 0.5:
-                canvas.text(margin - 0.1, y, words, size=size, ha="right", va="center")
+        below = 2 * high + 0.04
         for k, loss in enumerate(self.losses):
-            x, y = margin + k % n_columns + 0.5, k // n_columns * step + 2.04
+            x, y = margin + k % n_columns + 0.5, k // n_columns * step + below
             canvas.text(x, y, format_number(loss), size=size, ha="center")
-        for y in np.arange(-(-n // n_columns)) * step + 2.04:
-            canvas.text(margin - 0.1, y, self.loss_name, size=size, ha="right")
+        names = (("original", high / 2), ("reconstruction", 1.5 * high), (self.loss_name, below))
+        for top in np.arange(n_blocks) * step:
+            for words, y in names:
+                middle = "top" if y == below else "center"
+                canvas.text(margin - 0.1, top + y, words, size=size, ha="right", va=middle)
         self.ax_.set_title(title)
         return self
 

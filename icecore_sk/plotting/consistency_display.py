@@ -238,8 +238,9 @@ class ConsistencyDisplay:
             self.axes_[0].add_patch(Polygon(self.outline, closed=True, **style))
         consistency, (name_a, name_b) = self.consistency, self.names
         self.axes_[0].set_title(f"{name_a}: an area of {size:,} of {n:,} particles")
+        chance = "under 1%" if consistency.chance < 0.01 else f"{consistency.chance:.0%}"
         self.axes_[1].set_title(
-            f"{name_b}: {consistency.share:.0%} stay together (by chance {consistency.chance:.1%})"
+            f"{name_b}: {consistency.share:.0%} stay together ({chance} by chance)"
         )
         if consistency.share_on_a < 1:
             write_note(self.axes_[0], f"{consistency.share_on_a:.0%} are together here")

@@ -60,9 +60,7 @@ def describe_groups(scalars, groups):
     masks = group_masks(groups, len(scalars))
     values = scalars.to_numpy(dtype=np.float64, na_value=np.nan)
     alike = scalars.rank().corr().abs().to_numpy(na_value=0.0) >= ALIKE
-    parts = {
-        name: _describe(values, mask, scalars.columns, alike) for name, mask in masks.items()
-    }
+    parts = {name: _describe(values, mask, scalars.columns, alike) for name, mask in masks.items()}
     return pd.concat(parts, names=["group", "scalar"])
 
 

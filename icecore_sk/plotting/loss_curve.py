@@ -145,7 +145,9 @@ class LossCurveDisplay:
             dtype=object,
         )
         for panel, axes in zip(self.panels_, self.axes_, strict=True):
-            self._plot_panel(axes, panel, {name: one.get(panel, {}) for name, one in curves.items()})
+            self._plot_panel(
+                axes, panel, {name: one.get(panel, {}) for name, one in curves.items()}
+            )
         self._plot_legend()
         if title is not None:
             self.figure_.suptitle(title) if ax is None else ax.set_title(title)

@@ -21,6 +21,7 @@ COLOURS = (
 )  # fmt: skip
 NOISE_COLOUR = "#C8C8C8"
 MISSING_COLOUR = "#9A9A9A"
+OTHERS_COLOUR = "#777777"
 MARKERS = "osD^v"
 SCALAR_COLOURS = "viridis"
 KINDS = ("auto", "category", "scalar", "plain")
@@ -56,6 +57,8 @@ class ParticleMapDisplay:
     figure_ : matplotlib Figure
     thumbnails_ : ndarray of int
         Rows whose images are drawn.
+    colorbar_ : matplotlib Colorbar
+        Where a scalar is drawn with its colour bar.
 
     Examples
     --------
@@ -209,7 +212,9 @@ class ParticleMapDisplay:
             first._colour_bar(list(axes.flat))
         elif first.kind == "category":
             handles = first._legend_handles()
-            figure.legend(handles=handles, loc="outside right upper", **first._legend_style(handles))
+            figure.legend(
+                handles=handles, loc="outside right upper", **first._legend_style(handles)
+            )
         return displays
 
     @classmethod
@@ -261,7 +266,8 @@ class ParticleMapDisplay:
             Logarithmic colours of a scalar; it must be positive.
         legend : {"auto"} or bool, default="auto"
             Names and counts of categories beside the map, or the colour bar. "auto" writes up to
-            ten names into the map instead, where they do not cover each other or thumbnails.
+            ten names into the map instead, where each has a place of its own and there are no
+            thumbnails.
         n_thumbnails : int, default=60
             Thumbnails at most, where there are images. They stand where their particles do, spread
             evenly, and never overlap.
@@ -272,8 +278,6 @@ class ParticleMapDisplay:
         -------
         self : ParticleMapDisplay
         """
-        self.ax_ = new_axes((6, 6)) if ax is None else ax
-        self.figure_ = self.ax_.figure
         n = len(self.coordinates)
         # Smaller and lighter as they grow more, so that 100,000 points stay a map.
         self._style = {
@@ -282,7 +286,17 @@ class ParticleMapDisplay:
             "linewidths": 0,
             "rasterized": n > 5_000,
         }
-        self._frames = np.full(n, FRAME_COLOUR, dtype=object)
+        pictured = self.images is not None and n_thumbnails > 0
+        named = False
+        if self.kind == "category":
+            self._find_categories()
+            if legend == "auto":
+                named = not pictured and self._names_fit()
+                legend = not named
+        # Room for what stands beside the map, which would be squeezed else.
+        beside = 1.4 if legend and self.kind != "plain" else 0.0
+        self.ax_ = new_axes((6 + beside, 6)) if ax is None else ax
+        self.figure_ = self.ax_.figure
         if self.kind == "category":
             self._plot_categories()
         elif self.kind == "scalar":
@@ -291,13 +305,16 @@ class ParticleMapDisplay:
             self.ax_.scatter(*self.coordinates.T, c=COLOURS[0], **self._style)
         self.ax_.set(xticks=[], yticks=[], title=title)
         self.ax_.set_aspect("equal", adjustable="datalim")
-        self._plot_thumbnails(n_thumbnails, thumbnail_size)
-        self._plot_legend(legend)
+        self._plot_thumbnails(n_thumbnails if pictured else 0, thumbnail_size)
+        if legend:
+            self._plot_legend()
+        if named:
+            self._write_names()
         return self
 
     # ---------------------------------------------------------------- categories
 
-    def _plot_categories(self) -> None:
+    def _find_categories(self) -> None:
         codes, names = encode_labels(self.values)
         counts = np.bincount(codes[codes >= 0], minlength=len(names))
         # The largest keep a colour of their own, in the order of their names.
@@ -307,42 +324,48 @@ class ParticleMapDisplay:
         self._greys = [
             ("noise", NOISE_COLOUR, codes == NOISE),
             ("missing", MISSING_COLOUR, codes == MISSING),
-            (f"{len(names) - len(own)} smaller", FRAME_COLOUR, others),
+            (f"{len(names) - len(own)} smaller", OTHERS_COLOUR, others),
         ]
+
+    def _plot_categories(self) -> None:
         for _, colour, mine in self._greys:
             if mine.any():
-                self._frames[mine] = colour
                 self.ax_.scatter(*self.coordinates[mine].T, c=colour, **self._style)
-        place = np.full(len(codes), -1)
+        place = np.full(len(self.coordinates), -1)
         for k, (_, _, mine) in enumerate(self._categories):
             place[mine] = k
-            self._frames[mine] = COLOURS[k % len(COLOURS)]
-        shuffled = shuffled_rows(len(codes))
+        shuffled = shuffled_rows(len(place))
+        shuffled = shuffled[place[shuffled] >= 0]
+        palette = np.array(COLOURS)
         for k, marker in enumerate(MARKERS):
             # All ten colours of a marker at once and in random order: none lies above the others.
             mine = shuffled[place[shuffled] // len(COLOURS) == k]
-            mine = mine[place[mine] >= 0]
             if len(mine):
-                colours = self._frames[mine].tolist()
-                self.ax_.scatter(
-                    *self.coordinates[mine].T, c=colours, marker=marker, **self._style
-                )
+                colours = palette[place[mine] % len(COLOURS)]
+                self.ax_.scatter(*self.coordinates[mine].T, c=colours, marker=marker, **self._style)
 
     def _write_names(self) -> None:
         """Write each name at the middle of its category, and the greys at the bottom."""
         for name, _, mine in self._categories:
             write_on_map(self.ax_, str(name), middle_of(self.coordinates[mine]))
         notes = [
-            f"{name}: {mine.sum():,} of {len(mine):,}" for name, _, mine in self._greys if mine.any()
+            f"{name}: {mine.sum():,} of {len(mine):,}"
+            for name, _, mine in self._greys
+            if mine.any()
         ]
         write_note(self.ax_, "\n".join(notes))
 
     def _names_fit(self) -> bool:
-        """Whether at most ten names can stand in the map without covering each other."""
-        if len(self._categories) > len(COLOURS) or self._greys[2][2].any():
+        """Whether at most ten names can stand in the map, each clearly at its own particles."""
+        if len(self._categories) > len(COLOURS):
             return False
         span = np.ptp(self.coordinates, axis=0).max() or 1.0
-        middles = [middle_of(self.coordinates[mine]) for _, _, mine in self._categories]
+        middles = []
+        for _, _, mine in self._categories:
+            middles.append(middle_of(self.coordinates[mine]))
+            away = np.abs(self.coordinates[mine] - middles[-1]).max(axis=1) / span
+            if np.median(away) > 0.2:
+                return False  # scattered all over, so that no one place is its own
         lengths = [len(str(name)) for name, _, _ in self._categories]
         for i, j in zip(*np.triu_indices(len(middles), 1), strict=True):
             beside, above = np.abs(middles[i] - middles[j]) / span
@@ -378,7 +401,6 @@ class ParticleMapDisplay:
     # ---------------------------------------------------------------- scalars
 
     def _plot_scalar(self, log: bool) -> None:
-        import matplotlib as mpl
         from matplotlib.colors import LogNorm, Normalize
 
         values = as_scalar(self.values)
@@ -408,55 +430,70 @@ class ParticleMapDisplay:
             write_note(self.ax_, f"missing: {len(rest):,} of {len(values):,}")
         shown = shuffled_rows(len(values))
         shown = shown[~missing[shown]]
+        self._norm = norm
         clipped = np.clip(values[shown], low, high)  # infinity has a colour, too
-        self._points = self.ax_.scatter(
+        self.ax_.scatter(
             *self.coordinates[shown].T, c=clipped, norm=norm, cmap=SCALAR_COLOURS, **self._style
         )
-        colours = mpl.colormaps[SCALAR_COLOURS](norm(clipped))
-        self._frames[shown] = [mpl.colors.to_hex(colour) for colour in colours]
-        self._frames[missing] = MISSING_COLOUR
 
     def _colour_bar(self, axes) -> None:
-        bar = self.figure_.colorbar(self._points, ax=axes, shrink=0.7, extend=self._extend)
-        bar.solids.set_alpha(1)
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import LogNorm
+        from matplotlib.ticker import LogFormatter
+
+        # Not of the points, whose transparency it would take over.
+        mappable = ScalarMappable(self._norm, SCALAR_COLOURS)
+        bar = self.figure_.colorbar(mappable, ax=axes, shrink=0.7, extend=self._extend)
+        if isinstance(self._norm, LogNorm):
+            bar.ax.yaxis.set_major_formatter("{x:,g}")
+            bar.ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         if self.name is not None:
             bar.set_label(str(self.name))
+        self.colorbar_ = bar
 
     # ---------------------------------------------------------------- beside and above the points
 
-    def _plot_legend(self, legend) -> None:
+    def _plot_legend(self) -> None:
         if self.kind == "scalar":
-            if legend is not False:
-                self._colour_bar(self.ax_)
+            self._colour_bar(self.ax_)
         elif self.kind == "category":
-            if legend == "auto":
-                legend = len(self.thumbnails_) > 0 or not self._names_fit()
-                if not legend:
-                    self._write_names()
-            if legend:
-                handles = self._legend_handles()
-                self.ax_.legend(
-                    handles=handles,
-                    loc="upper left",
-                    bbox_to_anchor=(1.0, 1.0),
-                    **self._legend_style(handles),
-                )
+            handles = self._legend_handles()
+            place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+            self.ax_.legend(handles=handles, **place, **self._legend_style(handles))
+
+    def _frame_colours(self, rows: np.ndarray) -> list:
+        """Return the colours in which the points of some rows are drawn."""
+        import matplotlib as mpl
+
+        if self.kind == "plain":
+            return [FRAME_COLOUR] * len(rows)
+        if self.kind == "scalar":
+            values = as_scalar(self.values)[rows]
+            colours = mpl.colormaps[SCALAR_COLOURS](self._norm(values))
+            return [
+                MISSING_COLOUR if np.isnan(value) else tuple(colour)
+                for value, colour in zip(values, colours, strict=True)
+            ]
+        drawn = [(colour, mine) for _, colour, mine in self._greys]
+        drawn += [(COLOURS[k % 10], mine) for k, (_, _, mine) in enumerate(self._categories)]
+        return [next(colour for colour, mine in drawn if mine[row]) for row in rows]
 
     def _plot_thumbnails(self, n_thumbnails: int, size: float) -> None:
         self.thumbnails_ = np.empty(0, dtype=int)
-        if self.images is None or n_thumbnails < 1:
+        if n_thumbnails < 1:
             return
         rows = read_pictures(self.images, self.image_shape)
         side = size * (np.ptp(self.coordinates, axis=0).max() or 1.0)
         self.thumbnails_ = spread_rows(self.coordinates, 1.1 * side, n_thumbnails)
         pictures = gather_pictures(rows, self.thumbnails_)
-        for row, picture in zip(self.thumbnails_, pictures, strict=True):
+        frames = self._frame_colours(self.thumbnails_)
+        for row, picture, frame in zip(self.thumbnails_, pictures, frames, strict=True):
             left, bottom = self.coordinates[row] - side / 2
             show_picture(
                 self.ax_,
                 picture,
                 (left, bottom, side, side),
-                frame=self._frames[row],
+                frame=frame,
                 linewidth=1.5,
                 zorder=3,
             )
@@ -481,8 +518,18 @@ def as_scalar(values) -> np.ndarray:
 
 
 def middle_of(points: np.ndarray) -> np.ndarray:
-    """Return the point nearest to the median of all."""
-    return points[np.abs(points - np.median(points, axis=0)).sum(axis=1).argmin()]
+    """Return the point nearest to the middle of where most are.
+
+    Not the median of all, which of two islands would lie between them.
+    """
+    counts, *edges = np.histogram2d(*points.T, bins=8)
+    cell = np.unravel_index(counts.argmax(), counts.shape)
+    low = np.array([edge[k] for edge, k in zip(edges, cell, strict=True)])
+    high = np.array([edge[k + 1] for edge, k in zip(edges, cell, strict=True)])
+    # With the cells beside it, as the fullest may cut a group in two.
+    near = ((points >= 2 * low - high) & (points <= 2 * high - low)).all(axis=1)
+    middle = np.median(points[near], axis=0)
+    return points[np.abs(points - middle).sum(axis=1).argmin()]
 
 
 def spread_rows(points: np.ndarray, side: float, n_max: int) -> np.ndarray:

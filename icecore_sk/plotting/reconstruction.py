@@ -42,12 +42,13 @@ class ReconstructionDisplay:
 
     Examples
     --------
-    >>> from icecore_sk.datasets import load_digit_images
+    >>> import numpy as np
     >>> from icecore_sk.plotting import ReconstructionDisplay
-    >>> X = load_digit_images()[:20]
-    >>> display = ReconstructionDisplay.from_predictions(X, X / 300, n_images=5, order="worst")
-    >>> display.losses.round(4).tolist()
-    [0.0097, 0.0096, 0.0095, 0.0094, 0.0092]
+    >>> X = np.zeros((3, 8, 8))
+    >>> R = X + np.array([0.1, 0.5, 0.2])[:, None, None]
+    >>> display = ReconstructionDisplay.from_predictions(X, R, n_images=2, order="worst")
+    >>> display.rows.tolist(), display.losses.round(2).tolist()
+    ([1, 2], [0.25, 0.04])
     """
 
     def __init__(

@@ -233,6 +233,7 @@ def test_agreement_counts_noise_and_leaves_out_missing_labels():
     assert found["truth_purity"] == pytest.approx(4 / 7)
     assert found["truth_accuracy"] == pytest.approx(3 / 7)
     assert found["n_noise"] == 2
+    assert compare_clusterers(X.tolist(), [Recorder([labels])]).labels.shape == (8, 1)
     assert "stability" not in found
 
 

@@ -141,6 +141,10 @@ def test_map_consistency_refuses_nonsense(cloud, change, message):
         map_consistency(**{"A": cloud, "B": cloud, **change})
 
 
+def test_lists_are_maps_too(cloud):
+    assert map_consistency(cloud.tolist(), cloud.tolist()).overlap == 1.0
+
+
 def test_map_consistency_refuses_another_order(cloud):
     A = pd.DataFrame(cloud, index=[f"p{i}" for i in range(400)])
     with pytest.raises(ValueError, match=r"Pass B.loc\[A.index\]"):

@@ -119,8 +119,9 @@ class MapAreaDisplay:
         ----------
         coordinates : array-like of shape (n, 2)
         areas : dict, list, or array-like of shape (n,)
-            By name, or in a list and named A, B, C, ...: masks (bool, of shape (n,)), boxes (two
-            opposite corners, of shape (2, 2)), or polygons (corners, of shape (m, 2) with m >= 3).
+            By name, or in a list and named A, B, C, ...: masks (bool, of shape (n,)), row
+            numbers (int, of shape (m,)), boxes (two opposite corners, of shape (2, 2)), or polygons
+            (corners, of shape (m, 2) with m >= 3).
             Or labels, such as clusters: negative numbers and missing labels are no area.
         images : array or particle table, or None, default=None
             Images of the n particles.

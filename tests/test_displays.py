@@ -340,8 +340,8 @@ def test_areas_refuse_nonsense(particles):
         draw(Z, y)
     with pytest.raises(ValueError, match=r"areas\['far'\] has no particle in it. The map reaches"):
         draw(Z, {"far": [[900, 900], [999, 999]]}, images=images)
-    with pytest.raises(ValueError, match=r"areas\['A'\] has dtype int64 and shape \(3,\)"):
-        draw(Z, [[1, 2, 3]], images=images)
+    with pytest.raises(ValueError, match=r"areas\['A'\] has dtype float64 and shape \(3,\)"):
+        draw(Z, [[1.5, 2.5, 3.5]], images=images)
     with pytest.raises(ValueError, match="areas is empty"):
         draw(Z, {}, images=images)
     with pytest.raises(ValueError, match="groups has 3 rows; expected 40"):

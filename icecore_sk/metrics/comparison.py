@@ -126,7 +126,7 @@ def compare_clusterers(
     >>> comparison.table["n_clusters"].to_dict()
     {'KMeans': 2, 'DBSCAN': 2, 'HDBSCAN': 2}
     """
-    index = getattr(X, "index", None)
+    index = X.index if isinstance(X, pd.DataFrame) else None
     X = check_array(X, dtype=[np.float64, np.float32], ensure_min_samples=2, input_name="X")
     truths = _check_truths(labels, len(X))
     eps = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import procrustes
@@ -292,12 +293,12 @@ def _distances(points: np.ndarray, rows: slice, others: np.ndarray) -> np.ndarra
 
 
 def _check_maps(A, B) -> tuple[np.ndarray, np.ndarray]:
-    if hasattr(A, "index") and hasattr(B, "index") and len(A) == len(B):  # noqa: SIM102
-        if not A.index.equals(B.index):
-            raise ValueError(
-                "The indexes of A and B differ; expected the same particle in the same row. Pass "
-                "B.loc[A.index], or arrays where the order is the same."
-            )
+    tables = isinstance(A, pd.DataFrame) and isinstance(B, pd.DataFrame)
+    if tables and len(A) == len(B) and not A.index.equals(B.index):
+        raise ValueError(
+            "The indexes of A and B differ; expected the same particle in the same row. Pass "
+            "B.loc[A.index], or arrays where the order is the same."
+        )
     A, B = (
         check_array(X, dtype=[np.float64, np.float32], ensure_min_samples=3, input_name=name)
         for X, name in ((A, "A"), (B, "B"))

@@ -1,6 +1,7 @@
 """One map beside another: where its areas went, and which neighbourhoods were kept."""
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import check_array
 
 from icecore_sk.metrics import area_consistency, map_consistency
@@ -82,8 +83,12 @@ class ConsistencyDisplay:
         -------
         display : ConsistencyDisplay
         """
-        A, B = (np.asarray(one.transform(X))[:, :2] for one in (estimator_a, estimator_b))
-        return cls._checked(A, B, area, index=getattr(X, "index", None), **options)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        A, B = (
+            pd.DataFrame(np.asarray(one.transform(X))[:, :2], index=index)
+            for one in (estimator_a, estimator_b)
+        )
+        return cls.from_predictions(A, B, area, **options)
 
     @classmethod
     def from_predictions(
@@ -132,42 +137,13 @@ class ConsistencyDisplay:
             Where a map does not have two columns, the maps do not fit each other, or the area is
             none of the above or has no particle in it.
         """
-        return cls._checked(
-            A,
-            B,
-            area,
-            index=getattr(A, "index", None),
-            consistency=consistency,
-            n_neighbors=n_neighbors,
-            names=names,
-            random_state=random_state,
-            ax=ax,
-            title=title,
-        )
-
-    @classmethod
-    def _checked(
-        cls,
-        A,
-        B,
-        area,
-        *,
-        index,
-        consistency=None,
-        n_neighbors=15,
-        names=("A", "B"),
-        random_state=0,
-        ax=None,
-        title=None,
-    ):
         outline = None
         if area is not None:
-            A_array = _check_map(A, "A")
-            mask = area_mask("area", area, A_array, index)
-            if is_shape(area):
-                outline = corners_of(area)
-            area = mask
+            index = A.index if isinstance(A, pd.DataFrame) else None
+            mask = area_mask("area", area, _check_map(A, "A"), index)
+            outline = corners_of(area) if is_shape(area) else None
             consistency = area_consistency(A, B, mask, n_neighbors, random_state=random_state)
+            area = mask
         elif consistency is None:
             consistency = map_consistency(A, B, n_neighbors, random_state=random_state)
         A, B = _check_map(A, "A"), _check_map(B, "B")
@@ -238,8 +214,9 @@ class ConsistencyDisplay:
             self.axes_[0].add_patch(Polygon(self.outline, closed=True, **style))
         consistency, (name_a, name_b) = self.consistency, self.names
         self.axes_[0].set_title(f"{name_a}: an area of {size:,} of {n:,} particles")
+        chance = "under 1%" if consistency.chance < 0.01 else f"{consistency.chance:.0%}"
         self.axes_[1].set_title(
-            f"{name_b}: {consistency.share:.0%} stay together (by chance {consistency.chance:.1%})"
+            f"{name_b}: {consistency.share:.0%} stay together ({chance} by chance)"
         )
         if consistency.share_on_a < 1:
             write_note(self.axes_[0], f"{consistency.share_on_a:.0%} are together here")

@@ -8,6 +8,7 @@ from sklearn.utils import check_array, check_random_state
 
 from icecore_sk.metrics._labels import check_lengths, group_masks
 from icecore_sk.metrics.describe_groups import check_scalars, describe_groups, format_number
+from icecore_sk.plotting._areas import area_mask
 from icecore_sk.plotting._pictures import (
     FRAME_COLOUR,
     Canvas,
@@ -118,8 +119,9 @@ class MapAreaDisplay:
         ----------
         coordinates : array-like of shape (n, 2)
         areas : dict, list, or array-like of shape (n,)
-            By name, or in a list and named A, B, C, ...: masks (bool, of shape (n,)), boxes (two
-            opposite corners, of shape (2, 2)), or polygons (corners, of shape (m, 2) with m >= 3).
+            By name, or in a list and named A, B, C, ...: masks (bool, of shape (n,)), row
+            numbers (int, of shape (m,)), boxes (two opposite corners, of shape (2, 2)), or polygons
+            (corners, of shape (m, 2) with m >= 3).
             Or labels, such as clusters: negative numbers and missing labels are no area.
         images : array or particle table, or None, default=None
             Images of the n particles.
@@ -282,36 +284,10 @@ def area_masks(areas, coordinates: np.ndarray) -> dict:
         if not isinstance(areas, list | tuple) or np.ndim(areas[0] if areas else 0) == 0:
             return group_masks(areas, n)
         areas = {area_name(k): area for k, area in enumerate(areas)}
-    masks = {name: area_mask(name, area, coordinates) for name, area in areas.items()}
-    for name, mask in masks.items():
-        if not mask.any():
-            raise ValueError(
-                f"areas[{name!r}] has no particle in it. The map reaches from "
-                f"{coordinates.min(axis=0).round(3).tolist()} to "
-                f"{coordinates.max(axis=0).round(3).tolist()}."
-            )
+    masks = {name: area_mask(f"areas[{name!r}]", area, coordinates) for name, area in areas.items()}
     if not masks:
         raise ValueError("areas is empty; pass at least one area.")
     return masks
-
-
-def area_mask(name, area, coordinates: np.ndarray) -> np.ndarray:
-    """Return which particles are in an area: a mask, a box or a polygon."""
-    from matplotlib.path import Path
-
-    area = np.asarray(area)
-    if area.dtype == bool and area.shape == (len(coordinates),):
-        return area
-    if area.dtype.kind in "iuf" and area.ndim == 2 and area.shape[1] == 2 and len(area) >= 2:
-        if len(area) == 2:
-            inside = (coordinates >= area.min(axis=0)) & (coordinates <= area.max(axis=0))
-            return inside.all(axis=1)
-        return Path(area).contains_points(coordinates)
-    raise ValueError(
-        f"areas[{name!r}] has dtype {area.dtype} and shape {area.shape}; expected a mask (bool, of "
-        f"shape ({len(coordinates)},)), a box (two opposite corners, of shape (2, 2)) or a polygon "
-        "(corners, of shape (m, 2))."
-    )
 
 
 def area_name(k: int) -> str:

@@ -162,7 +162,9 @@ def novel(seed: int, quick: bool) -> dict:
     row: dict = {"seed": seed, "rows": n, "novel": sorted(set(y[is_novel])), "scores": {}}
     for name, (model, reference, metric) in spaces.items():
         table = (
-            OutlierScorer(n_neighbors=10, metric=metric).fit(reference).explain(model.transform(X[["image"]]))
+            OutlierScorer(n_neighbors=10, metric=metric)
+            .fit(reference)
+            .explain(model.transform(X[["image"]]))
         )
         scores = {"neighbours": -table["distance"], "outlier_scorer": table["score"]}
         scores["score_samples"] = model.score_samples(X[["image"]])

@@ -300,7 +300,9 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             for name, value in embedder.get_params().items()
             if name.rpartition("__")[2] == "random_state" and value is None
         }
-        return embedder.set_params(**unset).fit(X, y)
+        if unset:
+            embedder.set_params(**unset)
+        return embedder.fit(X, y)
 
     def _read(self, X) -> embedding.Reading:
         if self.embedder_ is None:

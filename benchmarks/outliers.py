@@ -56,9 +56,11 @@ def plant(seed: int, n: int):
     free = rng.permutation(np.flatnonzero(kind == ""))
     round_ones = [i for i in free if scalars["Circularity (Hu)"][i] > 0.95][:N_PLANTED]
     kind[round_ones] = "disagreement"
-    scalars.loc[round_ones, "Circularity (Hu)"] = scalars["Circularity (Hu)"].quantile(
-        rng.uniform(0.02, 0.2, N_PLANTED), interpolation="nearest"
-    ).to_numpy()
+    scalars.loc[round_ones, "Circularity (Hu)"] = (
+        scalars["Circularity (Hu)"]
+        .quantile(rng.uniform(0.01, 0.05, N_PLANTED), interpolation="nearest")
+        .to_numpy()
+    )
     free = [i for i in free if kind[i] == ""]
     large, far = free[:N_PLANTED], free[N_PLANTED : 2 * N_PLANTED]
     kind[large], kind[far] = "size", "distance"
@@ -96,17 +98,16 @@ def planted(seed: int, n: int) -> dict:
 
 def pyod_scores(X, seed: int) -> dict[str, np.ndarray]:
     """Scores of PyOD's detectors with their defaults, and of its two combinations of them."""
-    from pyod.models.combination import average, maximization
     from pyod.models.ecod import ECOD
     from pyod.models.iforest import IForest
     from pyod.models.knn import KNN
     from pyod.models.lof import LOF
-    from pyod.utils.utility import standardizer
 
     models = {"KNN": KNN(), "LOF": LOF(), "ECOD": ECOD(), "IForest": IForest(random_state=seed)}
     scores = {name: model.fit(X).decision_scores_ for name, model in models.items()}
-    together = standardizer(np.stack(list(scores.values()), axis=1))
-    scores |= {"average": average(together), "maximization": maximization(together)}
+    # What pyod.models.combination does, which needs one more package: z-scores, mean or maximum.
+    together = StandardScaler().fit_transform(np.stack(list(scores.values()), axis=1))
+    scores |= {"average": together.mean(axis=1), "maximization": together.max(axis=1)}
     return {f"PyOD {name}": score for name, score in scores.items()}
 
 

@@ -25,5 +25,7 @@ def test_digits_never_seen_look_new(model, least, split):
     known = ~np.isin(y_test, [0, 1])
     if hasattr(model, "predict"):
         assert model.score(X_test[known], y_test[known]) > 0.94
-    scorer = OutlierScorer(n_neighbors=10, components=["distance"], metric="cosine").fit(model.transform(X))
+    scorer = OutlierScorer(n_neighbors=10, components=["distance"], metric="cosine").fit(
+        model.transform(X)
+    )
     assert roc_auc_score(known, scorer.score_samples(model.transform(X_test))) > least

@@ -8,6 +8,10 @@ from icecore_sk import _images
 FEATURES = ("ink", "contrast", "size")
 # A pixel is drawn where it departs from the background by this share of the range of grey.
 DRAWN = 0.1
+# Losses are clipped this many robust standard deviations from the usual.
+CLIP = 3.0
+# From the mean absolute deviation of a normal distribution to its standard deviation.
+TO_SD = 1.2533
 
 
 def drawn_features(rows: _images.ImageRows, grey_range: float) -> np.ndarray:
@@ -34,16 +38,22 @@ def drawn_features(rows: _images.ImageRows, grey_range: float) -> np.ndarray:
 class UsualLoss:
     """Learns which loss is usual for what is drawn, and how much it varies there.
 
-    Both are medians, by gradient boosting of small trees that may only rise with each feature: a
-    loss never becomes more usual for an image with less on it, nor beyond the range of training.
+    Gradient boosting of small trees that may only rise with each feature: a loss never becomes more
+    usual for an image with less on it, nor beyond the range of training. Trees of medians would
+    resist outliers, but break that order, so these are means of clipped losses, clipped first as a
+    whole and then about what a first fit found usual.
     """
 
     def __init__(self, features: np.ndarray, loss: np.ndarray):
-        self._centre = _monotone().fit(features, loss)
-        away = np.abs(loss - self._centre.predict(features))
+        clipped = np.clip(loss, *np.quantile(loss, [0.01, 0.99]))
+        first = _monotone().fit(features, clipped).predict(features)
+        width = CLIP * 1.4826 * float(np.median(np.abs(loss - first)))
+        clipped = np.clip(loss, first - width, first + width)
+        self._centre = _monotone().fit(features, clipped)
+        away = np.minimum(np.abs(loss - self._centre.predict(features)), width)
         self._spread = _monotone().fit(features, away)
         # Nothing varies less than a tenth of what it does overall: ten equal rows are no law.
-        self._least = max(0.1 * 1.4826 * float(np.median(away)), 1e-9 * float(np.ptp(loss)), 1e-12)
+        self._least = max(0.1 * TO_SD * float(away.mean()), 1e-9 * float(np.ptp(loss)), 1e-12)
 
     def usual(self, features: np.ndarray) -> np.ndarray:
         """Return the usual loss of each row."""
@@ -51,13 +61,12 @@ class UsualLoss:
 
     def departure(self, features: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Return how far each loss lies above the usual, in robust standard deviations."""
-        spread = np.maximum(1.4826 * self._spread.predict(features), self._least)
+        spread = np.maximum(TO_SD * self._spread.predict(features), self._least)
         return (loss - self.usual(features)) / spread
 
 
 def _monotone() -> HistGradientBoostingRegressor:
     return HistGradientBoostingRegressor(
-        loss="absolute_error",
         max_iter=60,
         max_leaf_nodes=15,
         min_samples_leaf=20,

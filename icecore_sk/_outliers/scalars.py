@@ -44,9 +44,13 @@ class Disagreement:
     def __init__(self, scalars: np.ndarray, names: list[str], neighbours: np.ndarray):
         self._varying = np.flatnonzero(np.ptp(scalars, axis=0) > 0)
         self.names = [names[j] for j in self._varying]
-        self._reference = scalars[:, self._varying].astype(np.float64)
-        self._period = np.array([PERIOD if ANGLE in str(n) else np.inf for n in self.names])
-        self._least = LEAST * robust_spread(self._reference, axis=0)
+        own = scalars[:, self._varying].astype(np.float64)
+        self._turns = np.array([ANGLE in str(name) for name in self.names], dtype=bool)
+        self._logs = np.array([_is_skewed(column) for column in own.T], dtype=bool) & ~self._turns
+        self._reference = self._tame(own)
+        steps = [np.median(np.diff(np.unique(column))) for column in self._reference.T]
+        # Nor does a scalar vary by less than its own steps: counts and classes have large ones.
+        self._least = np.maximum(LEAST * robust_spread(self._reference, axis=0), steps)
         self._usual = np.ones(len(self.names))
         z, _ = self.compare(scalars, neighbours)
         # Scalars with heavy tails disagree more often: each is judged by what is usual for it.
@@ -78,20 +82,41 @@ class Disagreement:
         }
 
     def compare(self, scalars, neighbours) -> tuple[np.ndarray, np.ndarray]:
-        """Return robust z of every scalar and the median of the neighbours', both (n, n_scalars)."""
-        own = scalars[:, self._varying].astype(np.float64)
+        """Return each scalar's robust z and the median of its neighbours', both (n, n_scalars)."""
+        own = self._tame(scalars[:, self._varying].astype(np.float64))
         z, theirs = np.empty(own.shape), np.empty(own.shape)
         step = max(1, BLOCK // max(1, neighbours.shape[1] * own.shape[1]))
         for start in range(0, len(own), step):
             block = slice(start, start + step)
             # From the row to its neighbours, so that angles can go the short way round.
             gap = self._reference[neighbours[block]] - own[block, None]  # (n, k, n_scalars)
-            turns = np.isfinite(self._period)
-            if turns.any():
-                wrapped = np.mod(gap[..., turns] + PERIOD / 2, PERIOD) - PERIOD / 2
-                gap[..., turns] = wrapped
+            gap[..., self._turns] = _shortest(gap[..., self._turns])
             middle = np.median(gap, axis=1)
             spread = 1.4826 * np.median(np.abs(gap - middle[:, None]), axis=1)
             z[block] = -middle / np.hypot(spread, self._least)
             theirs[block] = own[block] + middle
+        theirs[:, self._turns] = _shortest(theirs[:, self._turns])
+        theirs[:, self._logs] = np.exp(theirs[:, self._logs])
         return z, theirs
+
+    def _tame(self, values: np.ndarray) -> np.ndarray:
+        """Take the logarithm of areas and the like, whose spread grows with their size."""
+        logs = values[:, self._logs]
+        # A new row may lie below all that the logarithm was chosen on.
+        values[:, self._logs] = np.log(np.maximum(logs, np.finfo(np.float64).tiny))
+        return values
+
+
+def _is_skewed(values: np.ndarray) -> bool:
+    """Whether positive values are more symmetric as logarithms."""
+    return bool(values.min() > 0) and abs(_skew(np.log(values))) < abs(_skew(values))
+
+
+def _skew(values: np.ndarray) -> float:
+    """How much longer the upper half is than the lower, between the 5 % and 95 % quantiles."""
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+    return float((high + low - 2 * middle) / (high - low)) if high > low else 0.0
+
+
+def _shortest(degrees: np.ndarray) -> np.ndarray:
+    return np.mod(degrees + PERIOD / 2, PERIOD) - PERIOD / 2

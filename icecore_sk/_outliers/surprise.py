@@ -16,7 +16,8 @@ class Surprise:
     Values are first brought to a scale without heavy tails, by the logarithm where they are
     positive by nature, else by the inverse hyperbolic sine of robust z-scores. Up to the 95 %
     quantile the share is counted. Beyond, it falls exponentially on that scale, that is, with a
-    power of the value, at the pace at which it falls between the 90 % and 97.5 % quantiles.
+    power of the value, at the pace at which it falls between the 90 % and 97.5 % quantiles. Of
+    components with lighter tails the surprise is then too small rather than too large.
 
     Parameters
     ----------
@@ -33,18 +34,19 @@ class Surprise:
             self.least = LEAST * self.median or np.finfo(np.float64).tiny
         else:
             self.spread = robust_spread(values)
-        self.reference = np.sort(self._tame(values))
-        at = np.quantile(self.reference, [0.5, *FIT_BETWEEN, TAIL_FROM])
+        tame = np.sort(self._tame(values))
+        # Between training rows the share is interpolated: with steps, the last digit of a value
+        # would decide whether it reaches a row that is its equal.
+        self.values, first = np.unique(tame, return_index=True)
+        self.counted = -np.log((len(tame) - first) / len(tame))
+        at = np.quantile(tame, [0.5, *FIT_BETWEEN, TAIL_FROM])
         self.start = float(at[3])
-        self.pace = self._pace(*at[:3])
+        self.pace = self._pace(*at[:3], n=len(tame))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return the surprise of each value, 0 for the most normal."""
         tame = self._tame(values)
-        n = len(self.reference)
-        inside = np.minimum(tame, self.start)
-        reached = n - np.searchsorted(self.reference, inside, side="left")
-        counted = -np.log(np.minimum(reached + 1, n) / n)
+        counted = np.interp(np.minimum(tame, self.start), self.values, self.counted)
         return counted + np.maximum(tame - self.start, 0.0) / self.pace
 
     def _tame(self, values) -> np.ndarray:
@@ -53,13 +55,13 @@ class Surprise:
             return np.log(np.maximum(values, 0.0) + self.least)
         return np.arcsinh((values - self.median) / self.spread)
 
-    def _pace(self, middle: float, low: float, high: float) -> float:
+    def _pace(self, middle: float, low: float, high: float, n: int) -> float:
         """Return how far the tail reaches while the share falls by a factor e."""
         candidates = (
             (high - low) / np.log((1 - FIT_BETWEEN[0]) / (1 - FIT_BETWEEN[1])),
             # Where many rows share one value, quantiles further apart.
             (high - middle) / np.log(0.5 / (1 - FIT_BETWEEN[1])),
-            (self.reference[-1] - middle) / np.log(len(self.reference) + 1),
+            (self.values[-1] - middle) / np.log(n + 1),
         )
         return next((float(pace) for pace in candidates if pace > 1e-9), 1.0)
 

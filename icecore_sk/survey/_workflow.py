@@ -155,6 +155,16 @@ class _Workflow:
         if self.verbose:
             print(text, flush=True)
 
+    def _read_record(self) -> list[dict]:
+        """Return what was left out when the particles were read, as the first step."""
+        dropped = {why: n for why, n in self.particles.attrs.get("dropped", {}).items() if n}
+        n = len(self.particles)
+        why = ", ".join(f"{n:,} {why}" for why, n in dropped.items())
+        return [
+            {"name": "read", "does": "read particles", "kept": n, "dropped": sum(dropped.values()),
+             "why": why}
+        ]  # fmt: skip
+
     def _n_steps(self) -> int:
         n_maps = 1 + (self.y_labelled is not None) + 1
         return (self.y_labelled is not None) + 1 + n_maps + 1 + 1 + 1
@@ -386,7 +396,7 @@ class _Workflow:
                 f"{a} and {b}": {k: v for k, v in found.items() if np.isscalar(v)}
                 for (a, b), found in self.result.consistency.items()
             },
-            "steps": self.steps.record,
+            "steps": [*self._read_record(), *self.steps.record],
             "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.started)),
             "seconds": time.time() - self.started,
         }
@@ -479,7 +489,6 @@ def read_labelled(particles: pd.DataFrame, labelled):
         return None, None, None
     if isinstance(labelled, tuple):
         X, y = labelled
-        check_particles(X)
         if list(X.columns) != list(particles.columns):
             differ = sorted(set(X.columns) ^ set(particles.columns)) or "their order"
             raise ValueError(f"labelled has other columns than particles: {differ}.")

@@ -51,8 +51,18 @@ def _runs(index: pd.Index) -> str:
 
 
 def make_steps(record: Mapping) -> list[dict]:
-    """Return the steps as texts; columns of the survey's own come after the known ones."""
-    return [{key: say(value) for key, value in step.items()} for step in record.get("steps") or []]
+    """Return the steps as texts; columns of the survey's own come after the known ones.
+
+    A step that says what it does is shown by that instead of its short name.
+    """
+    return [
+        {
+            key: say(step.get("does", value) if key == "name" else value)
+            for key, value in step.items()
+            if key != "does"
+        }
+        for step in record.get("steps") or []
+    ]
 
 
 def make_consistency(record: Mapping) -> dict:

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from icecore_sk.plotting import ParticleMapDisplay
-from icecore_sk.plotting.particle_map import COLOURS, MISSING_COLOUR, NOISE_COLOUR, spread_rows
+from icecore_sk.plotting._points import middle_of, spread_rows
+from icecore_sk.plotting.particle_map import COLOURS, MISSING_COLOUR, NOISE_COLOUR
 
 mpl.use("Agg")
 
@@ -209,6 +210,10 @@ def test_map_refuses_what_it_cannot_draw():
         draw(line(3), images=np.zeros((2, 4, 4)))
     with pytest.raises(ValueError, match="needs numbers, but values has text"):
         draw(line(3), ["a", "b", "c"], kind="scalar")
+    with pytest.raises(ValueError, match="legend='no' must be 'auto', True or False"):
+        draw(line(3), legend="no")
+    with pytest.raises(ValueError, match="thumbnail_size=0 must be a share of the map"):
+        draw(line(3), thumbnail_size=0)
     with pytest.raises(ValueError, match="values has no finite number"):
         draw(line(3), [np.nan] * 3)
 
@@ -219,3 +224,10 @@ def test_a_hundred_thousand_points_take_little_time():
     started = time.process_time()
     draw(Z, np.arange(100_000) % 12 - 1).figure_.canvas.draw()
     assert time.process_time() - started < 5
+
+
+def test_the_middle_of_a_group_in_two_places_is_in_the_larger():
+    rng = np.random.RandomState(0)
+    large, small = rng.normal(0, 1, size=(60, 2)), rng.normal([30, 0], 1, size=(40, 2))
+    middle = middle_of(np.vstack([small, large]))
+    assert np.linalg.norm(middle - large.mean(axis=0)) < 0.5

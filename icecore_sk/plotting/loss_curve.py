@@ -177,7 +177,7 @@ class LossCurveDisplay:
 
     def _plot_legend(self) -> None:
         """Explain the lines once: in the first panel that has all of them."""
-        handles = {}
+        handles: dict = {}
         for axes in self.axes_:
             for line, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, line)

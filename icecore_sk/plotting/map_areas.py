@@ -19,7 +19,8 @@ from icecore_sk.plotting._pictures import (
     show_picture,
     split_axes,
 )
-from icecore_sk.plotting.particle_map import COLOURS, NOISE_COLOUR, middle_of, write_on_map
+from icecore_sk.plotting._points import middle_of, write_on_map
+from icecore_sk.plotting.particle_map import COLOURS, NOISE_COLOUR
 
 PICTURE_COLUMNS = 6
 N_BINS = 24
@@ -244,9 +245,8 @@ class MapAreaDisplay:
         own = own[(own["like"] == "") & own["effect"].notna()]
         mask = self.areas[name]
         if self.images is None:
-            axes[0].annotate(
-                self._heading(name), (0, 1.35), xycoords="axes fraction", size=9, weight="bold"
-            )
+            style = {"textcoords": "offset points", "size": 9, "weight": "bold"}
+            axes[0].annotate(self._heading(name), (0, 1), (0, 32), "axes fraction", **style)
         for ax, (_, scalar), row in zip(axes, own.index, own.itertuples(), strict=False):
             ax.set_axis_on()
             values = self.scalars[scalar].to_numpy(dtype=float, na_value=np.nan)

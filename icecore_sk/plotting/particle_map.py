@@ -7,11 +7,21 @@ from sklearn.utils import check_array
 from icecore_sk.metrics._labels import MISSING, NOISE, check_lengths, encode_labels
 from icecore_sk.plotting._pictures import (
     FRAME_COLOUR,
-    TEXT_COLOUR,
     gather_pictures,
     new_axes,
     read_pictures,
     show_picture,
+)
+from icecore_sk.plotting._points import (
+    as_scalar,
+    colour_bar,
+    middle_of,
+    names_fit,
+    point_style,
+    shuffled_rows,
+    spread_rows,
+    write_note,
+    write_on_map,
 )
 
 # Paul Tol's "muted" scheme, made to be told apart by colour-blind readers, and black.
@@ -23,6 +33,9 @@ NOISE_COLOUR = "#C8C8C8"
 MISSING_COLOUR = "#9A9A9A"
 OTHERS_COLOUR = "#777777"
 MARKERS = "osD^v"
+# No grey of middle brightness can be told from all of these colours by everyone: dots and crosses
+# can.
+GREY_MARKERS = {NOISE_COLOUR: "o", MISSING_COLOUR: "x", OTHERS_COLOUR: "+"}
 SCALAR_COLOURS = "viridis"
 KINDS = ("auto", "category", "scalar", "plain")
 # Categories with a colour and marker of their own; smaller ones beyond are drawn as one.
@@ -123,8 +136,9 @@ class ParticleMapDisplay:
         coordinates : array-like of shape (n, 2)
         values : array-like of shape (n,) or None, default=None
             Labels, clusters (negative integers are noise), or a scalar, such as a loss or score;
-            None draws all points alike. Noise and missing values (None, NaN) are drawn in grey
-            below the others, and counted.
+            None draws all points alike. Noise is drawn in grey dots and missing values
+            (None, NaN) in grey crosses, below the others; both are counted. Of more than 40
+            categories the smallest are drawn as one.
         kind : {"auto", "category", "scalar", "plain"}, default="auto"
             "auto" takes floats for a scalar and everything else for categories.
         name : str or None, default=None
@@ -278,23 +292,27 @@ class ParticleMapDisplay:
         -------
         self : ParticleMapDisplay
         """
-        n = len(self.coordinates)
-        # Smaller and lighter as they grow more, so that 100,000 points stay a map.
-        self._style = {
-            "s": float(np.clip(20_000 / n, 1, 30)),
-            "alpha": float(np.clip(2_000 / n, 0.3, 0.8)),
-            "linewidths": 0,
-            "rasterized": n > 5_000,
-        }
+        if legend not in ("auto", True, False):
+            raise ValueError(f"legend={legend!r} must be 'auto', True or False.")
+        if not 0 < thumbnail_size <= 1:
+            raise ValueError(
+                f"thumbnail_size={thumbnail_size!r} must be a share of the map, above 0 and at "
+                "most 1."
+            )
+        self._style = point_style(len(self.coordinates))
         pictured = self.images is not None and n_thumbnails > 0
         named = False
         if self.kind == "category":
             self._find_categories()
             if legend == "auto":
-                named = not pictured and self._names_fit()
+                named = len(self._categories) <= len(COLOURS) and not pictured
+                named = named and names_fit(
+                    self.coordinates, {str(name): mine for name, _, mine in self._categories}
+                )
                 legend = not named
         # Room for what stands beside the map, which would be squeezed else.
-        beside = 1.4 if legend and self.kind != "plain" else 0.0
+        columns = 1 if self.kind == "scalar" else self._n_legend_columns()
+        beside = 1.4 * columns if legend else 0.0
         self.ax_ = new_axes((6 + beside, 6)) if ax is None else ax
         self.figure_ = self.ax_.figure
         if self.kind == "category":
@@ -328,21 +346,29 @@ class ParticleMapDisplay:
         ]
 
     def _plot_categories(self) -> None:
+        from matplotlib.colors import to_rgba_array
+
         for _, colour, mine in self._greys:
             if mine.any():
-                self.ax_.scatter(*self.coordinates[mine].T, c=colour, **self._style)
+                self._plot_grey(mine, colour)
         place = np.full(len(self.coordinates), -1)
         for k, (_, _, mine) in enumerate(self._categories):
             place[mine] = k
         shuffled = shuffled_rows(len(place))
         shuffled = shuffled[place[shuffled] >= 0]
-        palette = np.array(COLOURS)
+        palette = to_rgba_array(COLOURS)  # names of a hundred thousand colours take seconds
         for k, marker in enumerate(MARKERS):
             # All ten colours of a marker at once and in random order: none lies above the others.
             mine = shuffled[place[shuffled] // len(COLOURS) == k]
             if len(mine):
                 colours = palette[place[mine] % len(COLOURS)]
                 self.ax_.scatter(*self.coordinates[mine].T, c=colours, marker=marker, **self._style)
+
+    def _plot_grey(self, mine: np.ndarray, colour: str) -> None:
+        style = {**self._style, "marker": GREY_MARKERS[colour]}
+        if style["marker"] != "o":  # crosses are all line
+            style |= {"linewidths": 0.6, "s": max(4.0, style["s"])}
+        self.ax_.scatter(*self.coordinates[mine].T, c=colour, **style)
 
     def _write_names(self) -> None:
         """Write each name at the middle of its category, and the greys at the bottom."""
@@ -355,25 +381,6 @@ class ParticleMapDisplay:
         ]
         write_note(self.ax_, "\n".join(notes))
 
-    def _names_fit(self) -> bool:
-        """Whether at most ten names can stand in the map, each clearly at its own particles."""
-        if len(self._categories) > len(COLOURS):
-            return False
-        span = np.ptp(self.coordinates, axis=0).max() or 1.0
-        middles = []
-        for _, _, mine in self._categories:
-            middles.append(middle_of(self.coordinates[mine]))
-            away = np.abs(self.coordinates[mine] - middles[-1]).max(axis=1) / span
-            if np.median(away) > 0.2:
-                return False  # scattered all over, so that no one place is its own
-        lengths = [len(str(name)) for name, _, _ in self._categories]
-        for i, j in zip(*np.triu_indices(len(middles), 1), strict=True):
-            beside, above = np.abs(middles[i] - middles[j]) / span
-            # About the size of a letter on a map of six inches.
-            if above < 0.045 and beside < 0.012 * (lengths[i] + lengths[j]):
-                return False
-        return True
-
     def _legend_handles(self) -> list:
         from matplotlib.lines import Line2D
 
@@ -382,18 +389,23 @@ class ParticleMapDisplay:
             for k, (name, count, _) in enumerate(self._categories)
         ]
         entries += [
-            (name, int(mine.sum()), colour, "o") for name, colour, mine in self._greys if mine.any()
+            (name, int(mine.sum()), colour, GREY_MARKERS[colour])
+            for name, colour, mine in self._greys
+            if mine.any()
         ]
         return [
             Line2D([], [], ls="", marker=marker, color=colour, ms=6, label=f"{name} ({count:,})")
             for name, count, colour, marker in entries
         ]
 
+    def _n_legend_columns(self) -> int:
+        return 1 + len(self._categories) // 24 if self.kind == "category" else 0
+
     def _legend_style(self, handles: list) -> dict:
         return {
             "title": self.name,
             "fontsize": 8 if len(handles) > 12 else 9,
-            "ncols": 1 + len(handles) // 26,
+            "ncols": self._n_legend_columns(),
             "frameon": False,
             "alignment": "left",
         }
@@ -424,10 +436,9 @@ class ParticleMapDisplay:
         self._extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max"}.get(
             (int(below), int(above)), "both"
         )
-        rest = self.coordinates[missing]
-        if len(rest):
-            self.ax_.scatter(*rest.T, c=MISSING_COLOUR, **self._style)
-            write_note(self.ax_, f"missing: {len(rest):,} of {len(values):,}")
+        if missing.any():
+            self._plot_grey(missing, MISSING_COLOUR)
+            write_note(self.ax_, f"missing: {missing.sum():,} of {len(values):,}")
         shown = shuffled_rows(len(values))
         shown = shown[~missing[shown]]
         self._norm = norm
@@ -437,16 +448,7 @@ class ParticleMapDisplay:
         )
 
     def _colour_bar(self, axes) -> None:
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import LogNorm
-        from matplotlib.ticker import LogFormatter
-
-        # Not of the points, whose transparency it would take over.
-        mappable = ScalarMappable(self._norm, SCALAR_COLOURS)
-        bar = self.figure_.colorbar(mappable, ax=axes, shrink=0.7, extend=self._extend)
-        if isinstance(self._norm, LogNorm):
-            bar.ax.yaxis.set_major_formatter("{x:,g}")
-            bar.ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        bar = colour_bar(self.figure_, axes, self._norm, SCALAR_COLOURS, self._extend)
         if self.name is not None:
             bar.set_label(str(self.name))
         self.colorbar_ = bar
@@ -500,67 +502,3 @@ class ParticleMapDisplay:
         corners = self.coordinates[self.thumbnails_]
         self.ax_.update_datalim(np.vstack([corners - side / 2, corners + side / 2]))
         self.ax_.autoscale_view()
-
-
-def shuffled_rows(n: int) -> np.ndarray:
-    """Return the rows in an order that is random, and the same for every map of n particles."""
-    return np.random.RandomState(0).permutation(n)
-
-
-def as_scalar(values) -> np.ndarray:
-    """Return numbers as floats, missing ones as NaN, or raise."""
-    try:
-        return pd.to_numeric(pd.Series(values)).to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError):
-        raise ValueError(
-            "kind='scalar' needs numbers, but values has text. Pass kind='category'."
-        ) from None
-
-
-def middle_of(points: np.ndarray) -> np.ndarray:
-    """Return the point nearest to the middle of where most are.
-
-    Not the median of all, which of two islands would lie between them.
-    """
-    counts, *edges = np.histogram2d(*points.T, bins=8)
-    cell = np.unravel_index(counts.argmax(), counts.shape)
-    low = np.array([edge[k] for edge, k in zip(edges, cell, strict=True)])
-    high = np.array([edge[k + 1] for edge, k in zip(edges, cell, strict=True)])
-    # With the cells beside it, as the fullest may cut a group in two.
-    near = ((points >= 2 * low - high) & (points <= 2 * high - low)).all(axis=1)
-    middle = np.median(points[near], axis=0)
-    return points[np.abs(points - middle).sum(axis=1).argmin()]
-
-
-def spread_rows(points: np.ndarray, side: float, n_max: int) -> np.ndarray:
-    """Choose points whose squares of `side` do not overlap, spread evenly over all.
-
-    From the middle on, each is the one farthest from all chosen before (in the larger of the two
-    coordinate differences), until squares would touch or there are `n_max`.
-    """
-    chosen = [int(np.abs(points - np.median(points, axis=0)).max(axis=1).argmin())]
-    gap = np.full(len(points), np.inf)
-    while len(chosen) < n_max:
-        gap = np.minimum(gap, np.abs(points - points[chosen[-1]]).max(axis=1))
-        if gap.max() < side:
-            break
-        chosen.append(int(gap.argmax()))
-    return np.array(chosen)
-
-
-def write_on_map(ax, words: str, place) -> None:
-    """Write a name into a map, readable above any points."""
-    from matplotlib.patheffects import withStroke
-
-    outline = [withStroke(linewidth=3, foreground="white")]
-    ax.annotate(words, place, ha="center", va="center", weight="bold", path_effects=outline)
-
-
-def write_note(ax, words: str) -> None:
-    """Write counts into the lower left corner of a map, readable above any points."""
-    from matplotlib.patheffects import withStroke
-
-    if words:
-        outline = [withStroke(linewidth=3, foreground="white")]
-        style = {"transform": ax.transAxes, "color": TEXT_COLOUR, "path_effects": outline}
-        ax.text(0.01, 0.01, words, va="bottom", **style)

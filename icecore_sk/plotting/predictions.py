@@ -17,7 +17,7 @@ from icecore_sk.plotting._pictures import (
 )
 
 RIGHT_COLOUR, WRONG_COLOUR = "#44AA99", "#CC6677"
-PICTURE_COLUMNS = 8
+PICTURE_COLUMNS = 6
 
 
 class PredictionDisplay:
@@ -171,7 +171,7 @@ class PredictionDisplay:
         self.rows_ = self._choose(truth, guess, known)[:n_images]
         self.n_mistakes_ = int((truth != guess)[known].sum())
         n_columns = min(PICTURE_COLUMNS, max(1, len(self.rows_)))
-        height = max(3.9, 1.15 * -(-len(self.rows_) // n_columns) + 0.5)
+        height = max(3.9, 1.3 * -(-len(self.rows_) // n_columns) + 0.5)
         widths = [4.2, 0.9 * n_columns]
         self.figure_, grid = split_axes(ax, (1, 2), (sum(widths), height), width_ratios=widths)
         self.axes_ = np.array([self.figure_.add_subplot(grid[k]) for k in range(2)], dtype=object)
@@ -246,5 +246,5 @@ class PredictionDisplay:
                 "" if self.confidence is None else f" {float(np.asarray(self.confidence)[row]):.0%}"
             )
             below = canvas.wrap(names[guess[row]], 0.98 - 0.04 * len(below), size, 1) + below
-            style = {"ha": "center", "color": TEXT_COLOUR, "weight": "bold"}
+            style = {"ha": "center", "color": TEXT_COLOUR}
             canvas.text(x + 0.5, y + line + 0.96, below, size=size, **style)

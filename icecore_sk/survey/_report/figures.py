@@ -5,8 +5,9 @@ import pandas as pd
 
 from icecore_sk.plotting.particle_map import COLOURS
 
-# Above this many particles a map is drawn by the graphics processor.
-WEBGL_ABOVE = 5_000
+# Above this many particles a map is drawn by the graphics processor. Below, a canvas is as fast, and
+# faster where there is none.
+WEBGL_ABOVE = 20_000
 # Curves that belong into one figure: heading, columns of a history, what they tell.
 CURVES = (
     (
@@ -109,8 +110,9 @@ def _add_tools(plot, panel: int, renderer) -> None:
 
     only = [renderer]
     tools = {
-        "lasso": LassoSelectTool(renderers=only),
-        "box": BoxSelectTool(renderers=only),
+        # Not while the mouse moves: grid and histograms would be made anew at each step.
+        "lasso": LassoSelectTool(renderers=only, continuous=False),
+        "box": BoxSelectTool(renderers=only, continuous=False),
         "move": PanTool(),
         "wheel": WheelZoomTool(),
         "tap": TapTool(renderers=only),

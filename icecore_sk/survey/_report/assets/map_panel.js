@@ -65,9 +65,7 @@ class MapPanel {
   draw(refit) {
     const [x, y] = this.map.decoded;
     const { colour, marker } = this.colours();
-    const selected = this.points.selected.indices;
     this.points.data = { x, y, colour, marker };
-    this.points.selected.indices = selected;
     if (refit) {
       this.fit();
       this.ring(this.ringed);

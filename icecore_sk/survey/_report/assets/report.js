@@ -83,7 +83,7 @@ const icecore = {};
   /** Select particles on both maps and show them. */
   function select(indices) {
     busy = true;
-    selected = Array.from(indices).sort((a, b) => a - b);
+    selected = Array.from(Uint32Array.from(indices).sort());
     for (const panel of panels) panel.points.selected.indices = selected;
     busy = false;
     const none = selected.length === 0;
@@ -131,18 +131,32 @@ const icecore = {};
 
   // ---------------------------------------------------------------- scalars
 
-  /** Share of particles in each bin and their median; bins at the ends take what lies beyond. */
-  function distribution(column, indices) {
-    const position = MapPanel.positions(column);
-    const values = particles.values(column);
-    const known = indices.map((i) => values[i]).filter((value) => !Number.isNaN(value));
-    const shares = new Array(N_BINS).fill(0);
-    for (const value of known) {
-      shares[Math.min(N_BINS - 1, Math.floor(N_BINS * position(value)))] += 1 / known.length;
+  /** The bin of every particle, 255 where it has no value; the ends take what lies beyond. */
+  function bins(column) {
+    if (!column.bins) {
+      const position = MapPanel.positions(column);
+      column.bins = Uint8Array.from(particles.values(column), (value) =>
+        Number.isNaN(value) ? 255 : Math.min(N_BINS - 1, Math.floor(N_BINS * position(value)))
+      );
     }
-    known.sort((a, b) => a - b);
-    const middle = known.length ? known[Math.floor(known.length / 2)] : NaN;
-    return { shares, median: middle, known: known.length };
+    return column.bins;
+  }
+
+  /** Share of particles in each bin; null stands for all particles. */
+  function distribution(column, indices) {
+    const bin = bins(column);
+    const counts = new Float64Array(256);
+    if (indices) for (const i of indices) counts[bin[i]]++;
+    else for (const k of bin) counts[k]++;
+    const known = (indices ?? bin).length - counts[255];
+    return Array.from(counts.subarray(0, N_BINS), (number) => number / Math.max(1, known));
+  }
+
+  function median(column, indices) {
+    const values = particles.values(column);
+    const chosen = indices ? Float32Array.from(indices, (i) => values[i]) : values;
+    const known = chosen.filter((value) => !Number.isNaN(value)).sort();
+    return known.length ? Particles.format(known[Math.floor(known.length / 2)]) : "none";
   }
 
   function difference(a, b) {
@@ -152,18 +166,18 @@ const icecore = {};
   }
 
   function drawHistograms(showAll) {
-    const everyone = Array.from({ length: particles.n }, (_, i) => i);
-    const drawn = particles.scalars.map((column) => {
-      column.all ??= distribution(column, everyone);
-      const chosen = selected.length ? distribution(column, selected) : null;
-      const order = chosen && chosen.known ? difference(chosen.shares, column.all.shares) : 0;
-      return { column, chosen, order };
-    });
-    if (selected.length) drawn.sort((a, b) => b.order - a.order);
-    const shown = showAll ? drawn : drawn.slice(0, HISTOGRAMS_AT_ONCE);
-    byId("histograms").replaceChildren(
-      ...shown.map(({ column, chosen }) => histogram(column, chosen))
-    );
+    let shown = particles.scalars;
+    if (selected.length) {
+      const gaps = new Map();
+      for (const column of shown) {
+        column.all ??= distribution(column, null);
+        column.chosen = distribution(column, selected);
+        gaps.set(column, difference(column.chosen, column.all));
+      }
+      shown = [...shown].sort((a, b) => gaps.get(b) - gaps.get(a));
+    }
+    if (!showAll) shown = shown.slice(0, HISTOGRAMS_AT_ONCE);
+    byId("histograms").replaceChildren(...shown.map(histogram));
     const note = byId("histogram-note");
     note.replaceChildren(element("span", "key of-all"), "all particles");
     if (selected.length) {
@@ -171,24 +185,26 @@ const icecore = {};
       note.append(key, "selected. First the scalars in which the selection differs most.");
     }
     const more = byId("more-histograms");
-    more.hidden = shown.length === drawn.length;
-    more.textContent = `Show all ${drawn.length} scalars`;
+    more.hidden = shown.length === particles.scalars.length;
+    more.textContent = `Show all ${particles.scalars.length} scalars`;
     more.onclick = () => drawHistograms(true);
   }
 
-  function histogram(column, chosen) {
+  function histogram(column) {
+    const all = (column.all ??= distribution(column, null));
+    const chosen = selected.length ? column.chosen : null;
     const box = element("div", "histogram");
     const name = element("b", "", column.name);
     name.title = column.name;
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("viewBox", `0 0 ${N_BINS} 1`);
     svg.setAttribute("preserveAspectRatio", "none");
-    const highest = Math.max(1e-9, ...column.all.shares, ...(chosen ? chosen.shares : []));
-    for (const [kind, found] of [["all", column.all], ["chosen", chosen]]) {
-      if (!found) continue;
+    const highest = Math.max(1e-9, ...all, ...(chosen ?? []));
+    for (const [kind, shares] of [["all", all], ["chosen", chosen]]) {
+      if (!shares) continue;
       const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
       path.setAttribute("class", kind);
-      const steps = found.shares.map((share, k) => `V${1 - share / highest}H${k + 1}`);
+      const steps = shares.map((share, k) => `V${1 - share / highest}H${k + 1}`);
       path.setAttribute("d", `M0,1${steps.join("")}V1Z`);
       svg.append(path);
     }
@@ -198,9 +214,10 @@ const icecore = {};
       element("span", "", column.log ? "log" : ""),
       element("span", "", Particles.format(column.high))
     );
-    const text = (median) => (Number.isNaN(median) ? "none" : Particles.format(median));
-    const all = `median ${text(column.all.median)}`;
-    const words = chosen ? `median ${text(chosen.median)} (all: ${text(column.all.median)})` : all;
+    column.median ??= median(column, null);
+    const words = chosen
+      ? `median ${median(column, selected)} (all: ${column.median})`
+      : `median ${column.median}`;
     box.append(name, svg, ends, element("small", "", words));
     return box;
   }

@@ -25,6 +25,7 @@ from icecore_sk._vae import VAE
 from icecore_sk.metrics import cluster_stability, map_consistency
 from icecore_sk.survey._results import Survey, versions
 from icecore_sk.survey._steps import Steps
+from icecore_sk.survey.report import need_bokeh
 
 AUGMENTATION = {"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}
 LEAST = 50
@@ -112,6 +113,8 @@ class _Workflow:
         contamination, random_state, verbose,
     ):  # fmt: skip
         self.started = time.time()
+        if out is not None:
+            need_bokeh()  # now, not after everything else is done
         self.particles = check_particles(particles)
         self.X_labelled, self.y_labelled, self.label = read_labelled(particles, labelled)
         if remove is not None and self.y_labelled is None:

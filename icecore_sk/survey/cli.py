@@ -258,7 +258,7 @@ def main(argv=None) -> int:
     args = make_parser().parse_args(argv)
     try:
         args.run(args)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         print(f"icecore: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

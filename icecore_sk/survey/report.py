@@ -89,7 +89,7 @@ def write_report(
     ...     write_report(folder, table.assign(label=labels), images, maps=maps).name
     'report.html'
     """
-    _need_bokeh()
+    need_bokeh()
     checks.check_table(table)
     images = checks.check_images(images, len(table))
     checks.check_maps(maps, table)
@@ -133,12 +133,13 @@ def write_report(
     return path
 
 
-def _need_bokeh() -> None:
+def need_bokeh() -> None:
+    """Say how to install bokeh where it is missing."""
     try:
         import bokeh  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "write_report draws its maps with bokeh, which is not installed. Install it with: "
+            "The report draws its maps with bokeh, which is not installed. Install it with: "
             'pip install "icecore_sk[report]"'
         ) from error
 

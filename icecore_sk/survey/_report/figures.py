@@ -5,7 +5,7 @@ import pandas as pd
 
 from icecore_sk.plotting.particle_map import COLOURS
 
-# Above this many particles a map is drawn by the graphics processor. Below, a canvas is as fast, and
+# Above this many particles the graphics processor draws a map. Below, a canvas is as fast, and
 # faster where there is none.
 WEBGL_ABOVE = 20_000
 # Curves that belong into one figure: heading, columns of a history, what they tell.

@@ -11,10 +11,10 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from icecore_sk import _images
 from icecore_sk._base import known_labels
-from icecore_sk._outliers import embedding
 from icecore_sk._outliers.classes import ClassDistances
-from icecore_sk._outliers.drawn import UsualLoss, drawn_features
+from icecore_sk._outliers.drawn import FEATURES, UsualLoss
 from icecore_sk._outliers.neighbours import Neighbours
+from icecore_sk._outliers.reading import Reading
 from icecore_sk._outliers.reasons import COMPONENTS, reason
 from icecore_sk._outliers.scalars import Disagreement, size_scalar
 from icecore_sk._outliers.surprise import Surprise, combine
@@ -174,9 +174,9 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         X = self._check_X(X, reset=True)
         seed = draw_seed(self.random_state)
         self.embedder_ = self._fit_embedder(X, y, seed)
-        reading = self._read(X)
-        self._learn(X, y, reading, seed)
-        table = self._measure(X, reading)
+        reading = Reading(X, self.embedder_, self.scalars, self.metric)
+        self._learn(reading, y, seed)
+        table = self._measure(reading, self._neighbours.index, self._neighbours.distance)
         self._scales = {
             name: Surprise(self._scaled(table, name), name in POSITIVE) for name in self.components_
         }
@@ -271,7 +271,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     def _check_X(self, X, reset: bool):
         """Check what has columns; images are left to the embedder."""
         images = _images.image_columns(X)
-        if images or np.ndim(X) in (3, 4):
+        ndim = np.ndim(X) if isinstance(X, list | tuple) else getattr(X, "ndim", 2)
+        if images or ndim in (3, 4):
             if self.embedder is None:
                 what = f"the image column {images[0]!r}" if images else f"shape {np.shape(X)}"
                 raise ValueError(
@@ -296,62 +297,31 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             return None
         return seeded(self.embedder, seed).fit(X, y)
 
-    def _read(self, X) -> embedding.Reading:
-        if self.embedder_ is None:
-            reading = embedding.read_columns(X, self.scalars)
-        else:
-            asked = embedding.Embedding(self.embedder_)
-            scalars, names = embedding.read_scalars(X, asked.image_shape, self.scalars)
-            reading = embedding.Reading(asked.space(X), scalars, names)
-        space = np.asarray(reading.space)
-        if space.dtype not in (np.float32, np.float64):
-            space = space.astype(np.float64)
-        if self.metric == "cosine":
-            length = np.linalg.norm(space, axis=1, keepdims=True)
-            space = space / np.where(length > 0, length, 1.0)
-        reading.space = space
-        return reading
-
     # ---------------------------------------------------------------- fitting
 
-    def _learn(self, X, y, reading: embedding.Reading, seed: int) -> None:
+    def _learn(self, reading: Reading, y, seed: int) -> None:
         """Learn the parts of every component in use."""
-        rows = reading.space
-        self._typical: dict = {}
-        self.n_neighbors_ = min(self.n_neighbors, len(rows) - 1)
-        self._neighbours = Neighbours(rows, self.n_neighbors_, self.algorithm, seed)
+        self.n_neighbors_ = min(self.n_neighbors, len(reading) - 1)
+        self._neighbours = Neighbours(reading.space, self.n_neighbors_, self.algorithm, seed)
         self._disagreement = None
         if reading.scalars is not None:
             self._disagreement = Disagreement(
                 reading.scalars, reading.names, self._neighbours.index
             )
         self.scalars_ = self._disagreement.names if self._disagreement else []
-        self._read_labels(y, rows)
+        self._read_labels(y, reading.space)
+        self._picked = reading.picked
         name = size_scalar(reading.names)
         self._size_column = None if name is None else reading.names.index(name)
-        pictures = self._pictures(X)
-        self.size_name_ = name or (None if pictures is None else "number of drawn pixels")
-        self._typical["size name"] = self.size_name_
-        self._choose_components(pictures)
+        self.size_name_ = name or (reading.pictures and "number of drawn pixels")
+        self._choose_components(reading)
+        self._typical: dict = {"size name": self.size_name_}
+        if reading.has_loss:
+            self._typical["loss unit"] = reading.loss_unit
+        self._grey_range = 1.0 if reading.pictures is None else reading.grey_range
         self._usual_loss = None
-        self._grey_range = 1.0
-        if pictures is not None:
-            low, high = _images.pixel_range(pictures)
-            self._grey_range = high - low or 1.0
-        if {"reconstruction", "corrected_reconstruction"} & set(self.components_):
-            self._typical["loss unit"] = embedding.Embedding(self.embedder_).loss_unit
         if "corrected_reconstruction" in self.components_:
-            loss = embedding.Embedding(self.embedder_).loss(X, rows)
-            self._usual_loss = UsualLoss(drawn_features(pictures, self._grey_range), loss)
-
-    def _pictures(self, X) -> _images.ImageRows | None:
-        """The images that the reconstructing network sees, or that X has."""
-        if self.embedder_ is None:
-            return None
-        asked = embedding.Embedding(self.embedder_)
-        if asked.network is not None:
-            return embedding.image_rows(asked.network_input(X), asked.network.image_shape_)
-        return embedding.image_rows(X, asked.image_shape)
+            self._usual_loss = UsualLoss(reading.drawn(self._grey_range), reading.loss)
 
     def _read_labels(self, y, rows) -> None:
         self._classes = None
@@ -366,32 +336,27 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             self._classes = ClassDistances(rows[known], np.array(labels[known].tolist()))
             self.classes_ = self._classes.classes
 
-    def _choose_components(self, pictures) -> None:
-        asked = None if self.embedder_ is None else embedding.Embedding(self.embedder_)
-        network = asked is not None and asked.network is not None
+    def _choose_components(self, reading: Reading) -> None:
+        """Set `components_`, after saying what those that are asked for lack."""
         missing = {
-            "reconstruction": None
-            if network or (asked is not None and asked.inverts)
-            else "an embedder with reconstruct or inverse_transform, such as VAE()",
-            "corrected_reconstruction": None
-            if network and pictures is not None
-            else "an embedder with reconstruct, such as VAE(), and images in X",
-            "distance": None,
-            "sparsity": None,
-            "class_distance": None
-            if self._classes is not None
-            else "labels: pass y to fit, with -1, None or NaN for the rows without one",
-            "size": None
-            if self.size_name_
-            else "a scalar named as an area, diameter, volume or size (see scalars), or images",
-            "disagreement": None
-            if self._disagreement
-            else "scalars that vary: pass a particle table, or name columns with scalars=[...]",
+            "reconstruction": not reading.has_loss
+            and "an embedder with reconstruct or inverse_transform, such as VAE()",
+            "corrected_reconstruction": not (reading.has_network and reading.pictures)
+            and "an embedder with reconstruct, such as VAE(), and images in X",
+            "distance": False,
+            "sparsity": False,
+            "class_distance": self._classes is None
+            and "labels: pass y to fit, with -1, None or NaN for the rows without one",
+            "size": self.size_name_ is None
+            and "a scalar named as an area, diameter, volume or size (see scalars), or images",
+            "disagreement": not self._disagreement
+            and "scalars that vary: pass a particle table, or name columns with scalars=[...]",
         }
         if isinstance(self.components, str):
-            skipped = {"reconstruction"} | (set() if self._size_column is not None else {"size"})
+            # The raw loss ranks what is drawn, and pixels tell no size once crops are resized.
+            skipped = {"reconstruction", *(["size"] if self._size_column is None else [])}
             self.components_ = [
-                name for name in COMPONENTS if missing[name] is None and name not in skipped
+                name for name in COMPONENTS if not missing[name] and name not in skipped
             ]
             return
         chosen = list(self.components)
@@ -402,7 +367,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
                 f"{list(COMPONENTS)}."
             )
         for name in chosen:
-            if missing[name] is not None:
+            if missing[name]:
                 raise ValueError(
                     f"components has {name!r}, which needs {missing[name]}. Leave it out, or pass "
                     "components='auto' for all that are possible."
@@ -414,29 +379,28 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     def _table(self, X) -> pd.DataFrame:
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        return self._measure(X, self._read(X))
+        reading = Reading(X, self.embedder_, self.scalars, self.metric, self._picked)
+        return self._measure(reading, *self._neighbours.find(reading.space))
 
-    def _measure(self, X, reading: embedding.Reading) -> pd.DataFrame:
+    def _measure(self, reading: Reading, near, distance) -> pd.DataFrame:
         """Return all components in their units, and what reasons are made of."""
-        rows, wanted = reading.space, set(self.components_)
-        near, distance = self._neighbours.find(rows)
+        wanted = set(self.components_)
         table = {"distance": distance, "sparsity": self._neighbours.sparsity(near, distance)}
-        pictures = features = None
-        if "corrected_reconstruction" in wanted or ("size" in wanted and self._size_column is None):
-            pictures = self._pictures(X)
-            features = drawn_features(pictures, self._grey_range)
+        by_pixels = "size" in wanted and self._size_column is None
+        if by_pixels or "corrected_reconstruction" in wanted:
+            drawn = reading.drawn(self._grey_range)
         if wanted & {"reconstruction", "corrected_reconstruction"}:
-            loss = embedding.Embedding(self.embedder_).loss(X, rows)
-            table["loss"] = table["reconstruction"] = loss
-        if "corrected_reconstruction" in wanted:
-            table["usual loss"] = self._usual_loss.usual(features)
-            table["corrected_reconstruction"] = self._usual_loss.departure(features, loss)
+            table["loss"] = table["reconstruction"] = reading.loss
+        if self._usual_loss is not None:
+            table["usual loss"] = self._usual_loss.usual(drawn)
+            table["corrected_reconstruction"] = self._usual_loss.departure(drawn, reading.loss)
         if "class_distance" in wanted:
-            table["class_distance"], nearest = self._classes.nearest(rows)
+            table["class_distance"], nearest = self._classes.nearest(reading.space)
             table["nearest class"] = self.classes_[nearest]
-        if "size" in wanted:
-            column = self._size_column
-            table["size"] = features[:, 2] if column is None else reading.scalars[:, column]
+        if by_pixels:
+            table["size"] = drawn[:, FEATURES.index("size")]
+        elif "size" in wanted:
+            table["size"] = reading.scalars[:, self._size_column]
         if "disagreement" in wanted:
             found = self._disagreement.largest(reading.scalars, near)
             table["disagreement"], table["scalar"] = found["z"], self._names[found["number"]]

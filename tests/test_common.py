@@ -7,6 +7,7 @@ import sys
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -35,6 +36,8 @@ ESTIMATORS = [
     ClusterTransformer(DBSCAN()),
     ClusterTransformer(HDBSCAN(copy=True)),
     OutlierScorer(),
+    OutlierScorer(PCA(1, svd_solver="full")),
+    OutlierScorer(AutoEncoder(latent_dim=2, max_epochs=1)),
     # The checks' labels are 0, 1, 2 or 1, 2, often ten rows in all.
     ClassFilter(LogisticRegression(), remove=1, max_miss=0.2, cv=3),
 ]

@@ -174,9 +174,10 @@ def test_an_embedder_is_cloned_and_a_frozen_one_used_as_it_is(particles):
 
 
 @pytest.fixture(scope="module")
-def networks(particles):
-    X = particles[0][["image", AREA, CIRCULARITY]]
-    vae = make_pipeline(scalar_preprocessor(), VAE(4, max_epochs=2))
+def networks():
+    X = make_particles(100, classes=3, image_size=8, random_state=0)[0]
+    X = X[["image", AREA, CIRCULARITY]]
+    vae = make_pipeline(scalar_preprocessor(), VAE(4, max_epochs=1))
     return X, OutlierScorer(vae, random_state=3).fit(X)
 
 
@@ -216,6 +217,10 @@ def test_three_forms_of_x_score_alike(digits):
     assert "size" in scorer.components_
     expected = scorer.score_samples(table)
     np.testing.assert_allclose(scorer.score_samples(rows), expected)
+    named = OutlierScorer(network, scalars=["area"], random_state=0).fit(table)
+    np.testing.assert_allclose(named.score_samples(rows), expected)
+    with pytest.raises(ValueError, match="are compared, but X has only images"):
+        named.score_samples(X)
     by_rows = OutlierScorer(network, scalars=[64], random_state=0).fit(rows)
     assert by_rows.scalars_ == [64]
 

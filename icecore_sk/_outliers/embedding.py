@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -22,23 +21,6 @@ def steps(embedder) -> Iterator:
                 yield from steps(step)
     else:
         yield embedder
-
-
-@dataclass
-class Reading:
-    """X as the component scores need it; what is missing is None.
-
-    Attributes
-    ----------
-    space : ndarray of shape (n, d)
-    scalars : ndarray of shape (n, n_scalars), in the units of X
-    names : list of str
-        Of the scalars.
-    """
-
-    space: np.ndarray
-    scalars: np.ndarray | None
-    names: list
 
 
 class Embedding:
@@ -118,32 +100,39 @@ def image_rows(X, image_shape) -> _images.ImageRows | None:
     return _images.read_rows(np.asarray(X), tuple(image_shape))
 
 
-def read_columns(X, scalars) -> Reading:
-    """Read columns without an embedder: those named by `scalars` apart, the others the space."""
-    values = np.asarray(X)
-    names = column_names(X)
-    chosen = [] if scalars in ("auto", None) else list(scalars)
-    picked = positions(chosen, names)
+def read_columns(X, scalars, picked=None) -> tuple[np.ndarray, np.ndarray | None, list, list]:
+    """Return the space, the scalars, their names and columns, where there is no embedder.
+
+    The columns that `scalars` names are compared, all others are the space. `picked` are the
+    columns that were chosen in fit.
+    """
+    values, names = np.asarray(X), column_names(X)
+    if picked is None:
+        picked = [] if scalars in ("auto", None) else positions(list(scalars), names)
     rest = [j for j in range(len(names)) if j not in set(picked)]
     if not rest:
         raise ValueError(
-            f"scalars={chosen} are all columns of X, and none is left to find neighbours by. Name "
-            "fewer, or pass embedder."
+            f"scalars={list(scalars)} are all columns of X, and none is left to find neighbours by."
+            " Name fewer, or pass embedder."
         )
-    return Reading(values[:, rest] if picked else values, _finite(values, picked, names), chosen)
+    space = values[:, rest] if picked else values
+    return space, _finite(values, picked, names), [names[j] for j in picked], picked
 
 
-def read_scalars(X, image_shape, scalars) -> tuple[np.ndarray | None, list]:
-    """Return the scalars of X beside its images, and their names.
+def read_scalars(X, image_shape, scalars, picked=None) -> tuple[np.ndarray | None, list, list]:
+    """Return the scalars of X beside its images, their names, and which of them these are.
 
     "auto" takes all of them: the columns beside the image of a table, those beyond the pixels of a
     row, and every column of a DataFrame that has no images. The columns of an array without images
-    have no names to be told by, and are taken only where `scalars` lists their numbers.
+    have no names to be told by, and are taken only where `scalars` lists their numbers. `picked`
+    are those that were chosen in fit: X may have come as a table then and be an array now.
     """
     if scalars is None or getattr(X, "ndim", 2) != 2:
-        if scalars in ("auto", None):
-            return None, []
-        raise ValueError(f"scalars={list(scalars)} names scalars, but X has only images.")
+        if scalars in ("auto", None) and not picked:
+            return None, [], []
+        raise ValueError(
+            f"scalars={scalars!r} are compared, but X has only images. Pass a particle table."
+        )
     images = _images.image_columns(X)
     n_pixels = math.prod(image_shape) if image_shape is not None else 0
     if images:
@@ -153,13 +142,13 @@ def read_scalars(X, image_shape, scalars) -> tuple[np.ndarray | None, list]:
         beyond = n_pixels if np.shape(X)[1] >= n_pixels else 0
         names = column_names(X)[beyond:]
         values = np.asarray(X)[:, beyond:]
-    if scalars != "auto":
-        chosen = list(scalars)
-    elif isinstance(X, pd.DataFrame) or n_pixels:
-        chosen = names
-    else:
-        chosen = []
-    return _finite(values, positions(chosen, names), names), chosen
+    if picked is None:
+        told = isinstance(X, pd.DataFrame) or n_pixels
+        if scalars == "auto":
+            picked = list(range(len(names))) if told else []
+        else:
+            picked = positions(list(scalars), names)
+    return _finite(values, picked, names), [names[j] for j in picked], picked
 
 
 def column_names(X) -> list:

@@ -1,0 +1,95 @@
+"""X as the component scores need it."""
+
+from functools import cached_property
+
+import numpy as np
+
+from icecore_sk import _images
+from icecore_sk._outliers import embedding
+from icecore_sk._outliers.drawn import drawn_features
+
+
+class Reading:
+    """What there is to know of some rows; the costly parts are found when they are asked for.
+
+    Parameters
+    ----------
+    X : as the embedder takes it
+    embedder : fitted estimator or None
+    scalars : "auto", list or None
+    metric : {"euclidean", "cosine"}
+    picked : list of int or None
+        Scalars that were chosen in fit; None chooses by `scalars`.
+
+    Attributes
+    ----------
+    space : ndarray of shape (n, d)
+    scalars : ndarray of shape (n, n_scalars) or None
+        In the units of X.
+    names : list
+        Of the scalars.
+    picked : list of int
+        Which of all scalars of X these are.
+    """
+
+    def __init__(self, X, embedder, scalars, metric: str, picked: list | None = None):
+        self._X = X
+        self._embedding = None
+        if embedder is None:
+            read = embedding.read_columns(X, scalars, picked)
+            space, self.scalars, self.names, self.picked = read
+        else:
+            self._embedding = embedding.Embedding(embedder)
+            shape = self._embedding.image_shape
+            read = embedding.read_scalars(X, shape, scalars, picked)
+            self.scalars, self.names, self.picked = read
+            space = self._latent = self._embedding.space(X)
+        if space.dtype not in (np.float32, np.float64):
+            space = space.astype(np.float64)
+        if metric == "cosine":
+            length = np.linalg.norm(space, axis=1, keepdims=True)
+            space = space / np.where(length > 0, length, 1.0)
+        self.space = space
+
+    def __len__(self) -> int:
+        return len(self.space)
+
+    @property
+    def has_network(self) -> bool:
+        """Whether a step of the embedder reconstructs images."""
+        return self._embedding is not None and self._embedding.network is not None
+
+    @property
+    def has_loss(self) -> bool:
+        return self.has_network or (self._embedding is not None and self._embedding.inverts)
+
+    @property
+    def loss_unit(self) -> str:
+        assert self._embedding is not None
+        return self._embedding.loss_unit
+
+    @cached_property
+    def loss(self) -> np.ndarray:
+        assert self._embedding is not None
+        return self._embedding.loss(self._X, self._latent)
+
+    @cached_property
+    def pictures(self) -> _images.ImageRows | None:
+        """The images that the reconstructing network sees, or else those of X."""
+        if self._embedding is None:
+            return None
+        if self._embedding.network is None:
+            return embedding.image_rows(self._X, self._embedding.image_shape)
+        inputs = self._embedding.network_input(self._X)
+        return embedding.image_rows(inputs, self._embedding.network.image_shape_)
+
+    @cached_property
+    def grey_range(self) -> float:
+        assert self.pictures is not None
+        low, high = _images.pixel_range(self.pictures)
+        return high - low or 1.0
+
+    def drawn(self, grey_range: float) -> np.ndarray:
+        """Return ink, contrast and size of each image, (n, 3)."""
+        assert self.pictures is not None
+        return drawn_features(self.pictures, grey_range)

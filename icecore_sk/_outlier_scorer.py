@@ -333,8 +333,9 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         labels = column_or_1d(np.asarray(y, dtype=object))
         known = known_labels(labels)
         if known.any():
-            self._classes = ClassDistances(rows[known], np.array(labels[known].tolist()))
-            self.classes_ = self._classes.classes
+            classes = ClassDistances(rows[known], np.array(labels[known].tolist()))
+            self._classes = classes
+            self.classes_: np.ndarray = classes.classes
 
     def _choose_components(self, reading: Reading) -> None:
         """Set `components_`, after saying what those that are asked for lack."""
@@ -395,13 +396,17 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             table["usual loss"] = self._usual_loss.usual(drawn)
             table["corrected_reconstruction"] = self._usual_loss.departure(drawn, reading.loss)
         if "class_distance" in wanted:
+            assert self._classes is not None
             table["class_distance"], nearest = self._classes.nearest(reading.space)
             table["nearest class"] = self.classes_[nearest]
         if by_pixels:
             table["size"] = drawn[:, FEATURES.index("size")]
         elif "size" in wanted:
+            assert reading.scalars is not None
             table["size"] = reading.scalars[:, self._size_column]
         if "disagreement" in wanted:
+            assert self._disagreement is not None
+            assert reading.scalars is not None
             found = self._disagreement.largest(reading.scalars, near)
             table["disagreement"], table["scalar"] = found["z"], self._names[found["number"]]
             table |= {name: found[name] for name in ("relative", "own", "theirs")}

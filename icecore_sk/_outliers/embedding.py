@@ -73,6 +73,7 @@ class Embedding:
         if hasattr(self.network, "score_samples"):
             return -np.asarray(self.network.score_samples(X), dtype=np.float64)
         rows = image_rows(X, self.image_shape)
+        assert rows is not None  # the network has just read them
         restored = np.asarray(self.network.reconstruct(X)).reshape(len(rows), *rows.image_shape)
         scale = 255.0 if rows.dtype == np.uint8 else 1.0
         error = np.empty(len(rows))

@@ -36,8 +36,8 @@ class Reading:
         self._X = X
         self._embedding = None
         if embedder is None:
-            read = embedding.read_columns(X, scalars, picked)
-            space, self.scalars, self.names, self.picked = read
+            columns = embedding.read_columns(X, scalars, picked)
+            space, self.scalars, self.names, self.picked = columns
         else:
             self._embedding = embedding.Embedding(embedder)
             shape = self._embedding.image_shape

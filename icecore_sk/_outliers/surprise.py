@@ -41,7 +41,8 @@ class Surprise:
         self.counted = -np.log((len(tame) - first) / len(tame))
         at = np.quantile(tame, [0.5, *FIT_BETWEEN, TAIL_FROM])
         self.start = float(at[3])
-        self.pace = self._pace(*at[:3], n=len(tame))
+        middle, low, high = at[:3]
+        self.pace = self._pace(middle, low, high, len(tame))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return the surprise of each value, 0 for the most normal."""

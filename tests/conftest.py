@@ -43,7 +43,7 @@ def make_table(images, **scalars):
 
 def make_network(name, **params):
     """Return an unfitted network of two epochs."""
-    params = {"max_epochs": 2, "random_state": 0, **SMALL, **params}
+    params = {"max_epochs": 2, "random_state": 0, **params}
     if name == "ResNet18Classifier":
         return ResNet18Classifier(**params)
     return {"AutoEncoder": AutoEncoder, "VAE": VAE, "FlowVAE": FlowVAE}[name](4, **params)

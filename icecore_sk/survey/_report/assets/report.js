@@ -276,7 +276,14 @@ const icecore = {};
 
   // ---------------------------------------------------------------- start
 
-  const figures = JSON.parse(byId("figures").textContent);
+  // Without graphics hardware the processor emulates WebGL, which takes longer than a canvas does.
+  const gl = document.createElement("canvas").getContext("webgl2");
+  const names = gl?.getExtension("WEBGL_debug_renderer_info");
+  const drawnBy = names ? gl.getParameter(names.UNMASKED_RENDERER_WEBGL) : "";
+  const emulated = !gl || /swiftshader|llvmpipe|software/i.test(drawnBy);
+  const figures = JSON.parse(byId("figures").textContent, (key, value) =>
+    key === "output_backend" && emulated ? "canvas" : value
+  );
   for (const [id, item] of Object.entries(figures)) await Bokeh.embed.embed_item(item, id);
   panels = [0, 1].map((number) => new MapPanel(number, particles, select));
   for (const panel of panels) {

@@ -26,12 +26,15 @@ def seeded(estimator, seed: int):
     estimator = clone(estimator)
     if isinstance(estimator, FrozenEstimator):
         return estimator
-    unset = {
-        name: seed
-        for name, value in estimator.get_params().items()
-        if name.rpartition("__")[2] == "random_state" and value is None
-    }
-    return estimator.set_params(**unset)
+    params = estimator.get_params()
+    unset = [name for name in random_parameters(estimator) if params[name] is None]
+    return estimator.set_params(**dict.fromkeys(unset, seed))
+
+
+def random_parameters(estimator) -> list[str]:
+    """Return the names of all parameters that are a `random_state`, nested ones included."""
+    names = sorted(estimator.get_params(deep=True))
+    return [name for name in names if name.split("__")[-1] == "random_state"]
 
 
 def spawn_generators(seed: int, n: int) -> list[torch.Generator]:

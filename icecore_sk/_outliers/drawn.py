@@ -4,14 +4,13 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from icecore_sk import _images
+from icecore_sk._numbers import PER_MEAN_DEVIATION, PER_MEDIAN_DEVIATION
 
 FEATURES = ("ink", "contrast", "size")
 # A pixel is drawn where it departs from the background by this share of the range of grey.
 DRAWN = 0.1
 # Losses are clipped this many robust standard deviations from the usual.
 CLIP = 3.0
-# From the mean absolute deviation of a normal distribution to its standard deviation.
-TO_SD = 1.2533
 
 
 def drawn_features(rows: _images.ImageRows, grey_range: float) -> np.ndarray:
@@ -47,13 +46,15 @@ class UsualLoss:
     def __init__(self, features: np.ndarray, loss: np.ndarray):
         clipped = np.clip(loss, *np.quantile(loss, [0.01, 0.99]))
         first = _monotone().fit(features, clipped).predict(features)
-        width = CLIP * 1.4826 * float(np.median(np.abs(loss - first)))
+        width = CLIP * PER_MEDIAN_DEVIATION * float(np.median(np.abs(loss - first)))
         clipped = np.clip(loss, first - width, first + width)
         self._centre = _monotone().fit(features, clipped)
         away = np.minimum(np.abs(loss - self._centre.predict(features)), width)
         self._spread = _monotone().fit(features, away)
         # Nothing varies less than a tenth of what it does overall: ten equal rows are no law.
-        self._least = max(0.1 * TO_SD * float(away.mean()), 1e-9 * float(np.ptp(loss)), 1e-12)
+        self._least = max(
+            0.1 * PER_MEAN_DEVIATION * float(away.mean()), 1e-9 * float(np.ptp(loss)), 1e-12
+        )
 
     def usual(self, features: np.ndarray) -> np.ndarray:
         """Return the usual loss of each row."""
@@ -61,7 +62,7 @@ class UsualLoss:
 
     def departure(self, features: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Return how far each loss lies above the usual, in robust standard deviations."""
-        spread = np.maximum(TO_SD * self._spread.predict(features), self._least)
+        spread = np.maximum(PER_MEAN_DEVIATION * self._spread.predict(features), self._least)
         return (loss - self.usual(features)) / spread
 
 

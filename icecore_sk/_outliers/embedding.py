@@ -58,18 +58,22 @@ class Embedding:
         return space
 
     def network_input(self, X):
-        """X as it reaches the step that reconstructs images."""
+        """X as it reaches the step that reconstructs images, or as it is where there is none."""
+        if self.network is None:
+            return X
         for step in self._steps[: self._last]:
             X = step.transform(X)
         return X
 
     def loss(self, X, space: np.ndarray) -> np.ndarray:
-        """Return the loss of each row: nats where the network tells, else mean squared error."""
+        """Return the loss of each row: nats where the network tells, else mean squared error.
+
+        X is what `network_input` returned, and `space` is what X was mapped to.
+        """
         if self.network is None:
             values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
             restored = np.asarray(self.embedder.inverse_transform(space))
             return np.square(values.astype(np.float64) - restored).mean(axis=1)
-        X = self.network_input(X)
         if hasattr(self.network, "score_samples"):
             return -np.asarray(self.network.score_samples(X), dtype=np.float64)
         rows = image_rows(X, self.image_shape)

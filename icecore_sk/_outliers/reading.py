@@ -69,19 +69,24 @@ class Reading:
         return self._embedding.loss_unit
 
     @cached_property
+    def _inputs(self):
+        assert self._embedding is not None
+        return self._embedding.network_input(self._X)
+
+    @cached_property
     def loss(self) -> np.ndarray:
         assert self._embedding is not None
-        return self._embedding.loss(self._X, self._latent)
+        return self._embedding.loss(self._inputs, self._latent)
 
     @cached_property
     def pictures(self) -> _images.ImageRows | None:
         """The images that the reconstructing network sees, or else those of X."""
         if self._embedding is None:
             return None
-        if self._embedding.network is None:
-            return embedding.image_rows(self._X, self._embedding.image_shape)
-        inputs = self._embedding.network_input(self._X)
-        return embedding.image_rows(inputs, self._embedding.network.image_shape_)
+        network, shape = self._embedding.network, self._embedding.image_shape
+        if network is not None:
+            shape = network.image_shape_
+        return embedding.image_rows(self._inputs, shape)
 
     @cached_property
     def grey_range(self) -> float:

@@ -2,10 +2,7 @@
 
 import pandas as pd
 
-
-def number(value: float) -> str:
-    """Write a value with three digits, and thousands in full."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+from icecore_sk._numbers import format_number as number
 
 
 def distance(row: pd.Series, typical: dict, k: int) -> str:

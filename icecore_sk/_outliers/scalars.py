@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from icecore_sk._numbers import PER_MEDIAN_DEVIATION
 from icecore_sk._outliers.surprise import robust_spread
 
 # Orientations in degrees: -90 is the same as 90.
@@ -51,7 +52,6 @@ class Disagreement:
         steps = [np.median(np.diff(np.unique(column))) for column in self._reference.T]
         # Nor does a scalar vary by less than its own steps: counts and classes have large ones.
         self._least = np.maximum(LEAST * robust_spread(self._reference, axis=0), steps)
-        self._usual = np.ones(len(self.names))
         z, _ = self.compare(scalars, neighbours)
         # Scalars with heavy tails disagree more often: each is judged by what is usual for it.
         self._usual = np.maximum(np.quantile(np.abs(z), USUAL_FROM, axis=0), 1.0)
@@ -92,7 +92,7 @@ class Disagreement:
             gap = self._reference[neighbours[block]] - own[block, None]  # (n, k, n_scalars)
             gap[..., self._turns] = _shortest(gap[..., self._turns])
             middle = np.median(gap, axis=1)
-            spread = 1.4826 * np.median(np.abs(gap - middle[:, None]), axis=1)
+            spread = PER_MEDIAN_DEVIATION * np.median(np.abs(gap - middle[:, None]), axis=1)
             z[block] = -middle / np.hypot(spread, self._least)
             theirs[block] = own[block] + middle
         theirs[:, self._turns] = _shortest(theirs[:, self._turns])

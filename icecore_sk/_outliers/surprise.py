@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from icecore_sk._numbers import PER_MEDIAN_DEVIATION
+
 # Beyond this quantile of the training rows a fitted tail speaks instead of their counts.
 TAIL_FROM = 0.95
 # The tail is fitted between these quantiles, and not to the rows beyond: the outliers are there.
@@ -74,7 +76,7 @@ def robust_spread(values: np.ndarray, axis: int | None = None):
     and 1 where all are equal.
     """
     centre = np.median(values, axis=axis, keepdims=True)
-    spread = 1.4826 * np.median(np.abs(values - centre), axis=axis)
+    spread = PER_MEDIAN_DEVIATION * np.median(np.abs(values - centre), axis=axis)
     spread = np.where(spread > 0, spread, np.std(values, axis=axis))
     # Summing equal values rounds, and leaves a spread that is none.
     some = spread > 1e-9 * np.max(np.abs(values), axis=axis, initial=0.0)

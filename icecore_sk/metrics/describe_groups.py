@@ -4,13 +4,11 @@ import numpy as np
 import pandas as pd
 
 from icecore_sk._images import image_columns
+from icecore_sk._numbers import PER_MEAN_DEVIATION, PER_MEDIAN_DEVIATION, format_number
 from icecore_sk.metrics._labels import group_masks
 
 # Absolute Spearman correlation above which two scalars say the same.
 ALIKE = 0.9
-# Of the normal distribution: standard deviation over median, and over mean, absolute deviation.
-PER_MEDIAN_DEVIATION = 1.4826
-PER_MEAN_DEVIATION = 1.2533
 
 
 def describe_groups(scalars, groups):
@@ -81,11 +79,6 @@ def check_scalars(scalars) -> pd.DataFrame:
     if not scalars.shape[1]:
         raise ValueError("scalars has no column of numbers; pass at least one scalar.")
     return scalars
-
-
-def format_number(value: float) -> str:
-    """Return three significant digits, and whole numbers from 1000."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _describe(values: np.ndarray, mask: np.ndarray, names, alike: np.ndarray) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, va
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from icecore_sk._random import draw_seed
+from icecore_sk._random import draw_seed, random_parameters
 from icecore_sk.metrics._labels import NOISE
 
 _MAX_SEED = 2**31 - 1
@@ -159,12 +159,6 @@ def cluster_stability(
         clusters=_compare_clusters(codes, seen, runs["kind"].to_numpy()),
         random_parameters=names,
     )
-
-
-def random_parameters(estimator) -> list[str]:
-    """Return the names of all parameters that are a `random_state`, nested ones included."""
-    names = sorted(estimator.get_params(deep=True))
-    return [name for name in names if name.split("__")[-1] == "random_state"]
 
 
 def fit_labels(clusterer, X) -> tuple[np.ndarray, float]:

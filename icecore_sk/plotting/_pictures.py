@@ -53,6 +53,22 @@ def images_in(X, images=None, image_shape=None):
     return X if has_images(X) or (image_shape is not None and np.ndim(X) == 2) else None
 
 
+def images_of(estimator, X, images=None, image_shape=None):
+    """Return `images` or else those in X, and the shape of images that are rows, or raise.
+
+    A shape that is not given is the one that the estimator was fitted with.
+    """
+    if image_shape is None:
+        image_shape = getattr(estimator, "image_shape_", None)
+    images = images_in(X, images, image_shape)
+    if images is None:
+        raise ValueError(
+            "X has no images; pass those of the same particles as images=, an array "
+            "(n, H, W) or (n, C, H, W) or a table with an image column."
+        )
+    return images, image_shape
+
+
 def scalars_in(X, scalars=None):
     """Return `scalars` or else those in a particle table X, or None where it has none."""
     if scalars is not None or not _images.image_columns(X):

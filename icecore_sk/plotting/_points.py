@@ -7,10 +7,14 @@ from sklearn.metrics import euclidean_distances
 from icecore_sk.plotting._pictures import TEXT_COLOUR
 
 
-def point_style(n: int) -> dict:
-    """Return how n points are drawn: smaller and lighter the more, so that 100,000 stay a map."""
+def point_style(n: int, n_points: int | None = None) -> dict:
+    """Return how n points are drawn: smaller and lighter the more, so that 100,000 stay a map.
+
+    Where only `n_points` of them are drawn, they are larger, and as light as all.
+    """
+    n_points = n if n_points is None else n_points
     return {
-        "s": float(np.clip(20_000 / n, 1, 30)),
+        "s": float(np.clip(20_000 / n_points, max(20_000 / n, 1), 30)),
         "alpha": float(np.clip(2_000 / n, 0.3, 0.8)),
         "linewidths": 0,
         "rasterized": n > 5_000,

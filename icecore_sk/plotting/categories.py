@@ -12,7 +12,7 @@ from icecore_sk.plotting._pictures import (
     Canvas,
     gather_pictures,
     has_images,
-    images_in,
+    images_of,
     read_pictures,
     scalars_in,
     show_picture,
@@ -101,14 +101,7 @@ class CategoryDisplay:
         -------
         display : CategoryDisplay
         """
-        if image_shape is None:
-            image_shape = getattr(estimator, "image_shape_", None)
-        images = images_in(X, images, image_shape)
-        if images is None:
-            raise ValueError(
-                "X has no images; pass those of the same particles as images=, an array "
-                "(n, H, W) or (n, C, H, W) or a table with an image column."
-            )
+        images, image_shape = images_of(estimator, X, images, image_shape)
         Z, step = X, estimator
         if len(getattr(estimator, "steps", ())) > 1:
             Z, step = estimator[:-1].transform(X), estimator[-1]

@@ -8,13 +8,8 @@ from icecore_sk.metrics import area_consistency, map_consistency
 from icecore_sk.metrics._labels import check_lengths
 from icecore_sk.plotting._areas import area_mask, corners_of, is_shape
 from icecore_sk.plotting._pictures import FRAME_COLOUR
-from icecore_sk.plotting.particle_map import (
-    COLOURS,
-    NOISE_COLOUR,
-    SCALAR_COLOURS,
-    shuffled_rows,
-    write_note,
-)
+from icecore_sk.plotting._points import point_style, shuffled_rows, write_note
+from icecore_sk.plotting.particle_map import COLOURS, NOISE_COLOUR, SCALAR_COLOURS
 
 # The largest group of the area on B, its other groups, and particles that lie apart: told apart
 # by lightness and marker as well.
@@ -188,9 +183,7 @@ class ConsistencyDisplay:
         rows = shuffled_rows(len(self.A))
         style = {"c": self.consistency.per_particle[rows], "cmap": SCALAR_COLOURS}
         for axes, points, name in zip(self.axes_, (self.A, self.B), self.names, strict=True):
-            drawn = axes.scatter(
-                *points[rows].T, vmin=0, vmax=1, **style, **_point_style(len(rows), len(rows))
-            )
+            drawn = axes.scatter(*points[rows].T, vmin=0, vmax=1, **style, **point_style(len(rows)))
             axes.set_title(name)
         bar = self.figure_.colorbar(drawn, ax=list(self.axes_), shrink=0.7)
         bar.solids.set_alpha(1)
@@ -203,9 +196,9 @@ class ConsistencyDisplay:
         parts = self._parts()
         n, size = len(self.A), int(self.area.sum())
         for axes, points in zip(self.axes_, (self.A, self.B), strict=True):
-            axes.scatter(*points[~self.area].T, c=NOISE_COLOUR, **_point_style(n, n))
+            axes.scatter(*points[~self.area].T, c=NOISE_COLOUR, **point_style(n))
             for (colour, marker), (_, mine) in zip(_PARTS, parts, strict=True):
-                style = _point_style(size, n) | {"alpha": 0.8}
+                style = point_style(n, size) | {"alpha": 0.8}
                 axes.scatter(*points[mine].T, c=colour, marker=marker, **style)
         if self.outline is not None:
             from matplotlib.patches import Polygon
@@ -263,13 +256,3 @@ def _check_map(points, name: str) -> np.ndarray:
             "umap.UMAP(n_components=2); map_consistency compares maps of any width."
         )
     return points
-
-
-def _point_style(n_points: int, n: int) -> dict:
-    """Return a style for some of n points: smaller and lighter as they grow more."""
-    return {
-        "s": float(np.clip(20_000 / n_points, 20_000 / n if n < 20_000 else 1, 30)),
-        "alpha": float(np.clip(2_000 / n, 0.3, 0.8)),
-        "linewidths": 0,
-        "rasterized": n > 5_000,
-    }

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
+from icecore_sk._numbers import format_number
 from icecore_sk.metrics._labels import check_lengths, group_masks
-from icecore_sk.metrics.describe_groups import check_scalars, describe_groups, format_number
+from icecore_sk.metrics.describe_groups import check_scalars, describe_groups
 from icecore_sk.plotting._areas import area_mask
 from icecore_sk.plotting._pictures import (
     FRAME_COLOUR,

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from icecore_sk._numbers import format_number
 from icecore_sk.metrics._labels import check_lengths
-from icecore_sk.metrics.describe_groups import format_number
 from icecore_sk.plotting._pictures import (
     FRAME_COLOUR,
     TEXT_COLOUR,
     Canvas,
     gather_pictures,
-    images_in,
+    images_of,
     read_pictures,
     row_name,
     show_picture,
@@ -79,14 +79,7 @@ class OutlierDisplay:
         ValueError
             Where neither is given images, or as `from_predictions`.
         """
-        if image_shape is None:
-            image_shape = getattr(scorer, "image_shape_", None)
-        images = images_in(X, images, image_shape)
-        if images is None:
-            raise ValueError(
-                "X has no images; pass those of the same particles as images=, an array "
-                "(n, H, W) or (n, C, H, W) or a table with an image column."
-            )
+        images, image_shape = images_of(scorer, X, images, image_shape)
         return cls.from_predictions(scorer.explain(X), images, image_shape=image_shape, **options)
 
     @classmethod

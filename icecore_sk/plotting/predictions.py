@@ -10,7 +10,7 @@ from icecore_sk.plotting._pictures import (
     TEXT_COLOUR,
     Canvas,
     gather_pictures,
-    images_in,
+    images_of,
     read_pictures,
     show_picture,
     split_axes,
@@ -89,14 +89,7 @@ class PredictionDisplay:
         -------
         display : PredictionDisplay
         """
-        if image_shape is None:
-            image_shape = getattr(estimator, "image_shape_", None)
-        images = images_in(X, images, image_shape)
-        if images is None:
-            raise ValueError(
-                "X has no images; pass those of the same particles as images=, an array "
-                "(n, H, W) or (n, C, H, W) or a table with an image column."
-            )
+        images, image_shape = images_of(estimator, X, images, image_shape)
         confidence = None
         if hasattr(estimator, "predict_proba"):
             confidence = np.asarray(estimator.predict_proba(X)).max(axis=1)

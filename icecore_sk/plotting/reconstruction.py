@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
+from icecore_sk._numbers import format_number
 from icecore_sk.metrics._labels import check_lengths
-from icecore_sk.metrics.describe_groups import format_number
 from icecore_sk.plotting._pictures import (
     FRAME_COLOUR,
     Canvas,

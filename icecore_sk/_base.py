@@ -303,7 +303,7 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
             weights.update(array.tobytes())
         return {name: repr(value) for name, value in params.items()} | {
             "estimator": type(self).__name__,
-            "X": _digest(rows),
+            "X": digest(rows),
             "y": "" if target is None else hashlib.blake2b(target.tobytes()).hexdigest(),
             "starting weights": weights.hexdigest(),
             "torch": torch.__version__,
@@ -525,7 +525,7 @@ def known_labels(y: np.ndarray) -> np.ndarray:
     return known
 
 
-def _digest(rows: _images.ImageRows) -> str:
+def digest(rows: _images.ImageRows) -> str:
     """Hash all pixels and scalars, so that a checkpoint knows its data."""
     digest = hashlib.blake2b(f"{rows.image_shape}{rows.dtype}".encode())
     for index in _images.blocks(len(rows), rows.image_shape):

@@ -212,7 +212,7 @@ def test_many_rows_are_clustered_by_a_sample(monkeypatch):
     monkeypatch.setattr("icecore_sk.survey._workflow.MOST_CLUSTERED", 200)
     rng = np.random.RandomState(0)
     mapping = np.vstack([rng.normal(m, 0.1, (300, 2)) for m in (0, 5)])
-    labels = cluster(mapping, 50, 0).labels
+    _, labels = cluster(mapping, 50, 0)
     assert len(labels) == 600
     assert len({*labels[:300]} - {-1}) == len({*labels[300:]} - {-1}) == 1
     assert not {*labels[:300]} & {*labels[300:]} - {-1}

@@ -147,7 +147,7 @@ def save_particles(particles, path):
     metadata = {METADATA: text, CHECKSUM: str(checksum(table, text))}
     table = table.replace_schema_metadata(metadata)
     per_row = max(1, table.nbytes // max(1, len(particles)))
-    with _replacing(path) as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
+    with replacing(path) as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
         writer.write_table(table, max_chunksize=max(1, BATCH_BYTES // per_row))
     return path
 
@@ -272,8 +272,11 @@ def _check_particles(particles) -> None:
 
 
 @contextmanager
-def _replacing(path: Path):
-    """Give a temporary name beside `path`, which becomes `path` when all went well."""
+def replacing(path: Path):
+    """Give a temporary name beside `path`, which becomes `path` when all went well.
+
+    Whoever is killed while writing leaves an older file as it was, not half of a new one.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield str(temporary)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from icecore_sk.plotting import (
@@ -16,7 +15,9 @@ from icecore_sk.plotting import (
 DPI = 130
 
 
-def write_figures(folder, table: pd.DataFrame, images, maps: dict, histories: dict) -> list[Path]:
+def write_figures(
+    folder, table: pd.DataFrame, images, maps: dict, histories: dict, scalars: list[str]
+) -> list[Path]:
     """Draw maps, loss curves, categories, outliers and the agreement of the first two maps.
 
     Parameters
@@ -29,6 +30,8 @@ def write_figures(folder, table: pd.DataFrame, images, maps: dict, histories: di
     maps : dict of str to (str, str)
         Columns of each map's coordinates.
     histories : dict of str to DataFrame
+    scalars : list of str
+        Columns of the table that were measured on the particles.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def write_figures(folder, table: pd.DataFrame, images, maps: dict, histories: di
     first = next(iter(maps))
     places = {name: table[list(columns)].to_numpy(float) for name, columns in maps.items()}
     clusters = table[f"{first} cluster"].to_numpy(dtype=int)
-    scalars = table[scalar_columns(table, maps)]
+    varying = [name for name in scalars if table[name].nunique() > 1]
     displays = {
         **_maps(table, images, places),
         "loss_curves": LossCurveDisplay.from_predictions(histories),
@@ -54,7 +57,7 @@ def write_figures(folder, table: pd.DataFrame, images, maps: dict, histories: di
     }
     if (clusters >= 0).any():
         displays["categories"] = CategoryDisplay.from_predictions(
-            places[first], clusters, images, scalars=scalars if scalars.shape[1] else None
+            places[first], clusters, images, scalars=table[varying] if varying else None
         )
     paths = []
     for name, display in displays.items():
@@ -83,20 +86,3 @@ def _maps(table: pd.DataFrame, images, places: dict) -> dict:
                     Z, table[column].to_numpy(object), name=column, title=f"{name}: {column}"
                 )
     return displays
-
-
-def scalar_columns(table: pd.DataFrame, maps: dict) -> list[str]:
-    """Return the columns measured on the particles: those before the first result."""
-    results = {
-        "label",
-        "kept",
-        "predicted",
-        *(axis for columns in maps.values() for axis in columns),
-    }
-    names = list(table.columns)
-    first = min(names.index(name) for name in names if name in results)
-    return [
-        name
-        for name in names[:first]
-        if pd.api.types.is_numeric_dtype(table[name]) and np.ptp(table[name].to_numpy(float)) > 0
-    ]

@@ -153,7 +153,8 @@ def write_pages(folder):
     images = read_table(particles).gather(kept)
     shown = table.iloc[kept]
     maps = {name: tuple(columns) for name, columns in found["maps"].items()}
-    write_figures(folder / "figures", shown, images, maps, histories)
+    scalars = [name for name in particles if name in shown]
+    write_figures(folder / "figures", shown, images, maps, histories, scalars)
     return write_report(
         folder, shown, images, maps=maps, histories=histories, record=found["record"]
     )

@@ -1,13 +1,13 @@
 """Steps of a long piece of work: each is done once, shown, counted and kept."""
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import joblib
+
+from icecore_sk.datasets.particle_table import replacing
 
 
 class Steps:
@@ -54,13 +54,15 @@ class Steps:
         started = time.perf_counter()
         kept = self._load(name)
         again = kept is not None
-        result = kept["result"] if kept else compute()
-        seconds = kept["seconds"] if kept else time.perf_counter() - started
-        if not again:
-            self._save(name, {"identity": self.identity, "seconds": seconds, "result": result})
+        if kept is None:
+            result = compute()
+            seconds = time.perf_counter() - started
+            kept = {"identity": self.identity, "seconds": seconds, "result": result}
+            self._save(name, kept)
+        seconds = kept["seconds"]
         self.record.append({"name": name, "does": does, "seconds": seconds, "resumed": again})
         self.say(f"      {'kept from before' if again else f'{seconds:.0f} s'}")
-        return result
+        return kept["result"]
 
     def count(self, kept: int, dropped: int, why: str = "") -> None:
         """Note how many particles the last step kept and dropped, and why."""
@@ -87,12 +89,5 @@ class Steps:
     def _save(self, name: str, kept: dict) -> None:
         if self.folder is None:
             return
-        path = self._path(name)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with replacing(self._path(name)) as temporary:
             joblib.dump(kept, temporary)
-            # Under its name only when it is whole: a run may be stopped while it writes.
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()

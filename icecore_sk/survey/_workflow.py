@@ -13,11 +13,11 @@ from sklearn.manifold import TSNE
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from icecore_sk import __version__
-from icecore_sk._base import known_labels
+from icecore_sk._base import digest, known_labels
 from icecore_sk._class_filter import ClassFilter
 from icecore_sk._classifier import ResNet18Classifier
 from icecore_sk._cluster_transformer import ClusterTransformer
-from icecore_sk._images import image_columns
+from icecore_sk._images import image_columns, read_table
 from icecore_sk._outlier_scorer import OutlierScorer
 from icecore_sk._random import seeded
 from icecore_sk._scalar_preprocessor import scalar_preprocessor
@@ -31,6 +31,8 @@ AUGMENTATION = {"flip": True, "quarter_turns": True, "shift": 0.05, "brightness"
 LEAST = 50
 # HDBSCAN of scikit-learn takes a time that grows with the square of the rows.
 MOST_CLUSTERED = 30_000
+# For their stability the clusters are found a dozen times.
+MOST_REPEATED = 5000
 
 
 def survey(
@@ -127,9 +129,7 @@ class _Workflow:
         self.out, self.remove, self.max_miss = out, remove, max_miss
         self.seed, self.verbose = int(random_state), verbose
         self.autoencoder = self._set(VAE(16, max_epochs=15) if model is None else model)
-        self.classifier = self._set(
-            default_classifier(15) if classifier is None else clone(classifier)
-        )
+        self.classifier = self._set(default_classifier(15) if classifier is None else classifier)
         n = len(particles)
         self.min_cluster_size = max(10, n // 100) if min_cluster_size is None else min_cluster_size
         self.contamination = contamination
@@ -169,26 +169,16 @@ class _Workflow:
         ]  # fmt: skip
 
     def _n_steps(self) -> int:
-        n_maps = 1 + (self.y_labelled is not None) + 1
-        return (self.y_labelled is not None) + 1 + n_maps + 1 + 1 + 1
+        has_classifier = self.y_labelled is not None
+        n_maps = max(2, 1 + has_classifier + self.has_scalars)
+        # The autoencoder, stability, outliers, agreement.
+        return has_classifier + n_maps + 4
 
     def _identity(self):
-        frame = self.result_frame(self.particles)
-        parts = [__version__, self.seed, frame]
+        parts = [__version__, self.seed, fingerprint(self.particles)]
         if self.y_labelled is not None:
-            parts += [self.result_frame(self.X_labelled), [str(label) for label in self.y_labelled]]
+            parts += [fingerprint(self.X_labelled), [str(label) for label in self.y_labelled]]
         return parts
-
-    @staticmethod
-    def result_frame(X: pd.DataFrame) -> list:
-        """Return what identifies a particle table, for hashing."""
-        (image,) = image_columns(X)
-        scalars = X.drop(columns=image)
-        return [
-            list(X.columns),
-            pd.util.hash_pandas_object(scalars.reset_index()).to_numpy(),
-            X[image].array.__arrow_array__().to_numpy(),
-        ]
 
     # ---------------------------------------------------------------- the steps
 
@@ -216,28 +206,42 @@ class _Workflow:
         """Fit the classifier, predict all particles, and say which are to be kept."""
         what = f", calibrate the removal of {self.remove!r}" if self.remove is not None else ""
         n_classes = len(set(self.y_labelled))
-        model = self.steps.run(
+        model, predictions = self.steps.run(
             "classifier",
             f"learn {n_classes} classes from {len(self.y_labelled):,} labelled particles{what}",
             [self._params(self.classifier), self.remove, self.max_miss],
-            self._fit_classifier,
+            self._fit_and_predict,
         )
-        classifier = model.classifier_ if self.remove is not None else model
-        probability = classifier.predict_proba(self.particles)
-        table = self.result.table
-        table["predicted"] = classifier.classes_[probability.argmax(axis=1)]
-        table["probability"] = probability.max(axis=1)
-        table["familiarity"] = classifier.score_samples(self.particles)
-        self.result.models["classifier"] = classifier
-        self.result.histories["classifier"] = classifier[-1].history_
-        keep = np.ones(len(table), bool)
         if self.remove is not None:
             self.result.models["filter"] = model
-            keep, table["filter_reason"] = self._filter(model)
+        classifier = self._classifier_of(model)
+        self.result.models["classifier"] = classifier
+        self.result.histories["classifier"] = classifier[-1].history_
+        keep = predictions.pop("kept")
+        for name, column in predictions.items():
+            self.result.table[name] = column
         n_dropped = int((~keep).sum())
         why = f"looks like {self.remove}" if n_dropped else ""
         self.steps.count(int(keep.sum()), n_dropped, why)
         return keep
+
+    def _classifier_of(self, model):
+        return model.classifier_ if self.remove is not None else model
+
+    def _fit_and_predict(self):
+        """Return the fitted classifier or filter, and what it says of all particles."""
+        model = self._fit_classifier()
+        classifier = self._classifier_of(model)
+        probability = classifier.predict_proba(self.particles)
+        predictions = {
+            "predicted": classifier.classes_[probability.argmax(axis=1)],
+            "probability": probability.max(axis=1),
+            "familiarity": classifier.score_samples(self.particles),
+            "kept": np.ones(len(self.particles), bool),
+        }
+        if self.remove is not None:
+            predictions["kept"], predictions["filter_reason"] = self._filter(model)
+        return model, predictions
 
     def _filter(self, model: ClassFilter):
         """Return which particles to keep, and why. Where a label is known, it decides."""
@@ -260,56 +264,56 @@ class _Workflow:
         return [scalar_preprocessor()] if self.has_scalars else []
 
     def _embed(self, kept: pd.DataFrame) -> Pipeline:
-        pipeline = make_pipeline(*self._scalars_first(), self.autoencoder)
+        params = self._params(self.autoencoder)
+        pipeline = make_pipeline(*self._scalars_first(), clone(self.autoencoder))
         if "checkpoint_dir" in self.autoencoder.get_params():
             folder = self.steps.checkpoints(self.name)
-            checkpointed = {f"{pipeline.steps[-1][0]}__checkpoint_dir": folder}
-        else:
-            checkpointed = {}
-        y = None if self.label is None else self.label[kept.index].to_numpy(dtype=object)
+            pipeline.set_params(**{f"{pipeline.steps[-1][0]}__checkpoint_dir": folder})
         embedding = self.steps.run(
             self.name,
             f"{self.name}: learn {len(kept):,} particles without labels",
-            self._params(self.autoencoder),
-            lambda: clone(pipeline).set_params(**checkpointed).fit(kept, y),
+            params,
+            lambda: pipeline.fit(kept, self._labels_of(kept)),
         )
         self.steps.count(len(kept), 0)
         self.result.models["embedding"] = embedding
         self.result.histories[self.name] = embedding[-1].history_
         return embedding
 
+    def _labels_of(self, kept: pd.DataFrame):
+        return None if self.label is None else self.label[kept.index].to_numpy(dtype=object)
+
     def _map(self, embedding: Pipeline, kept: pd.DataFrame, keep: np.ndarray) -> None:
-        latent = embedding.transform(kept)
-        self.latent = np.asarray(latent)
-        spaces = {self.name: self.latent}
+        # Functions, so that a map that is kept from before needs no network to run again.
+        spaces = {self.name: lambda: np.asarray(embedding.transform(kept))}
         if "classifier" in self.result.models:
-            spaces["classifier"] = self.result.models["classifier"].transform(kept)
+            spaces["classifier"] = lambda: self.result.models["classifier"].transform(kept)
         if self.has_scalars:
             scalars = kept.drop(columns=image_columns(kept))
-            spaces["scalars"] = scalar_preprocessor().fit_transform(scalars).to_numpy()
+            spaces["scalars"] = lambda: scalar_preprocessor().fit_transform(scalars).to_numpy()
         if len(spaces) == 1:
             # One map alone cannot be checked: the same space by another method.
-            spaces[f"{self.name} t-SNE"] = self.latent
-        for name, features in spaces.items():
+            spaces[f"{self.name} t-SNE"] = spaces[self.name]
+        for name, space in spaces.items():
             method = "t-SNE" if name.endswith("t-SNE") else "UMAP"
-            reducer, mapping, clusters = self.steps.run(
+            reducer, mapping, clusterer, labels = self.steps.run(
                 f"map_{name}",
                 f"map of {name.removesuffix(' t-SNE')}: {method}, then HDBSCAN",
                 [self.min_cluster_size],
-                lambda f=features, m=method: self._map_and_cluster(f, m),
+                lambda s=space, m=method: self._map_and_cluster(s(), m),
             )
-            n_noise = int((clusters.labels < 0).sum())
-            self.steps.record[-1] |= {"clusters": clusters.n, "noise": n_noise}
-            self._add_map(name, mapping, clusters.labels, keep)
+            n_noise = int((labels < 0).sum())
+            self.steps.record[-1] |= {"clusters": clusterer.n_clusters_, "noise": n_noise}
+            self._add_map(name, mapping, labels, keep)
             if name == self.name:
                 self.main_map = mapping
                 self.result.model = Pipeline(
-                    [*embedding.steps, ("map", reducer), ("clusters", clusters.model)]
+                    [*embedding.steps, ("map", reducer), ("clusters", clusterer)]
                 )
 
     def _map_and_cluster(self, features: np.ndarray, method: str):
         reducer, mapping = reduce(features, method, self.seed)
-        return reducer, mapping, cluster(mapping, self.min_cluster_size, self.seed)
+        return reducer, mapping, *cluster(mapping, self.min_cluster_size, self.seed)
 
     def _add_map(self, name: str, mapping, labels, keep: np.ndarray) -> None:
         table = self.result.table
@@ -319,8 +323,8 @@ class _Workflow:
         self.result.maps[name] = (f"{name} x", f"{name} y")
 
     def _stability(self) -> None:
-        rows = subsample(len(self.main_map), 5000, self.seed)
-        size = max(5, round(self.min_cluster_size * len(rows) / len(self.main_map)))
+        n = len(self.main_map)
+        rows, size = sample_to_cluster(n, self.min_cluster_size, MOST_REPEATED, self.seed)
         self.result.stability = self.steps.run(
             "stability",
             f"stability of the clusters of {self.name} over subsamples",
@@ -336,10 +340,9 @@ class _Workflow:
         scorer = OutlierScorer(
             FrozenEstimator(embedding), contamination=self.contamination, random_state=self.seed
         )
-        y = None if self.label is None else self.label[kept.index].to_numpy(dtype=object)
 
         def score():
-            scorer.fit(kept, y)
+            scorer.fit(kept, self._labels_of(kept))
             return scorer, scorer.explain(kept)
 
         scorer, explained = self.steps.run(
@@ -411,14 +414,6 @@ class _Workflow:
 # -------------------------------------------------------------------- parts
 
 
-class _Clusters:
-    """Labels of all rows and the model that gives them."""
-
-    def __init__(self, model: ClusterTransformer, labels: np.ndarray):
-        self.model, self.labels = model, labels
-        self.n = model.n_clusters_
-
-
 def default_classifier(max_epochs: int) -> ResNet18Classifier:
     """Return a classifier that suits particles: no up or down, and some classes rare."""
     return ResNet18Classifier(
@@ -445,20 +440,23 @@ def reduce(features: np.ndarray, method: str, seed: int):
     return reducer, mapping
 
 
-def cluster(mapping: np.ndarray, min_cluster_size: int, seed: int) -> _Clusters:
-    """Find clusters; of many rows in a sample, whose nearest member names the others' cluster."""
-    rows = subsample(len(mapping), MOST_CLUSTERED, seed)
-    size = max(5, round(min_cluster_size * len(rows) / len(mapping)))
+def cluster(mapping: np.ndarray, min_cluster_size: int, seed: int):
+    """Return fitted clusters and the label of each row.
+
+    Of many rows a sample is clustered, whose nearest member names the others' cluster.
+    """
+    rows, size = sample_to_cluster(len(mapping), min_cluster_size, MOST_CLUSTERED, seed)
     model = ClusterTransformer(HDBSCAN(min_cluster_size=size, copy=True)).fit(mapping[rows])
     labels = model.labels_ if len(rows) == len(mapping) else model.predict(mapping)
-    return _Clusters(model, labels)
+    return model, labels
 
 
-def subsample(n: int, most: int, seed: int) -> np.ndarray:
-    """Return all row numbers, or `most` of them at random, in order."""
-    if n <= most:
-        return np.arange(n)
-    return np.sort(np.random.RandomState(seed).permutation(n)[:most])
+def sample_to_cluster(n: int, min_cluster_size: int, most: int, seed: int):
+    """Return all row numbers, or `most` of them in order, and the cluster size for as many."""
+    rows = np.arange(n)
+    if n > most:
+        rows = np.sort(np.random.RandomState(seed).permutation(n)[:most])
+    return rows, max(5, round(min_cluster_size * len(rows) / n))
 
 
 def spread(values, keep: np.ndarray, missing, dtype=None):
@@ -467,7 +465,13 @@ def spread(values, keep: np.ndarray, missing, dtype=None):
         return values
     full = pd.Series(missing, index=range(len(keep)), dtype=dtype or object)
     full[keep] = values
-    return (full if dtype else full.infer_objects()).to_numpy() if dtype is None else full.array
+    return full.array if dtype else full.infer_objects().to_numpy()
+
+
+def fingerprint(X: pd.DataFrame) -> list:
+    """Return what identifies a particle table: its names, ids, scalars and pixels."""
+    ids = X.index.to_frame(index=False)
+    return [list(X.columns), pd.util.hash_pandas_object(ids).to_numpy(), digest(read_table(X))]
 
 
 def check_particles(particles) -> pd.DataFrame:

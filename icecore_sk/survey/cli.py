@@ -57,11 +57,12 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--quiet", action="store_true", help="print the table only")
     demo.set_defaults(run=demo_command)
     add_survey(commands)
+    add_report(commands)
     return parser
 
 
 def add_survey(commands) -> None:
-    """Add the subcommands `survey` and `report`."""
+    """Add the subcommand `survey`."""
     survey = commands.add_parser(
         "survey",
         help="map, cluster and list the outliers of FlowCam runs",
@@ -107,6 +108,13 @@ def add_survey(commands) -> None:
         help="largest share of the other classes that --remove may cost (default: 0.01)",
     )
     survey.add_argument("--out", required=True, metavar="FOLDER", help="where everything goes")
+    add_options(survey)
+    survey.add_argument("--quiet", action="store_true", help="print the path of the report only")
+    survey.set_defaults(run=survey_command)
+
+
+def add_options(survey: argparse.ArgumentParser) -> None:
+    """Add the options of `survey` that have a good default."""
     survey.add_argument(
         "--image-size",
         type=int,
@@ -153,8 +161,10 @@ def add_survey(commands) -> None:
     survey.add_argument(
         "--seed", type=int, default=0, help="governs everything random (default: 0)"
     )
-    survey.add_argument("--quiet", action="store_true", help="print the path of the report only")
-    survey.set_defaults(run=survey_command)
+
+
+def add_report(commands) -> None:
+    """Add the subcommand `report`."""
     report = commands.add_parser(
         "report",
         help="write the report of a finished survey anew",

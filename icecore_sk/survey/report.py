@@ -1,12 +1,12 @@
 """The report of a survey: a page to open from disk and to mail to a colleague."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from icecore_sk.datasets.particle_table import replacing
 from icecore_sk.survey._report import checks
 from icecore_sk.survey._report.columns import describe_columns, encode, is_cluster
 from icecore_sk.survey._report.figures import WEBGL_ABOVE, map_figure, training_figures
@@ -126,10 +126,8 @@ def write_report(
         webgl=len(table) > WEBGL_ABOVE,
     )
     path = folder / "report.html"
-    # A survey that is killed here leaves the older report, not half of a new one.
-    half = folder / ".report.html.part"
-    half.write_text(page, "utf-8", errors="xmlcharrefreplace")
-    os.replace(half, path)
+    with replacing(path) as temporary:
+        Path(temporary).write_text(page, "utf-8", errors="xmlcharrefreplace")
     return path
 
 

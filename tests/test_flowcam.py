@@ -135,7 +135,7 @@ def test_labels_join_by_id(tmp_path):
 def test_unknown_labels_are_counted(tmp_path):
     make_run(tmp_path / "run")
     labels = write_labels(tmp_path / "labels.csv", ["run,RUN-0000,dust", "run,NOBODY,dust"])
-    with pytest.warns(UserWarning, match=r"1 id\(s\) that no loaded run has, such as 'NOBODY'"):
+    with pytest.warns(UserWarning, match=r"1 id\(s\) that no particle read has, such as 'NOBODY'"):
         table, y = load_flowcam(tmp_path / "run", 16, labels=labels, verbose=0)
     assert table.attrs["labels"]["unknown"] == 1
     assert y.notna().sum() == 1

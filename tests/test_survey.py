@@ -254,8 +254,9 @@ def test_command_line(particles, half_labelled, tmp_path, capsys):
     X, _ = particles
     save_particles(X, tmp_path / "p.arrow")
     known = half_labelled[0].dropna()
+    ids = known.index.get_level_values("id").astype(str)
     pd.DataFrame(
-        {"Original Reference ID": known.index.get_level_values("id"), "label": known.to_numpy()}
+        {"Original Reference ID": [*ids, "NOBODY"], "label": [*known, known.iloc[0]]}
     ).to_csv(tmp_path / "labels.csv", index=False)
     out = tmp_path / "out"
     command = [
@@ -263,7 +264,14 @@ def test_command_line(particles, half_labelled, tmp_path, capsys):
         "--epochs", "1", "--latent-dim", "3", "--quiet",
     ]  # fmt: skip
     assert main(command) == 0
-    assert capsys.readouterr().out.splitlines() == [f"{out}/report.html"]
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [f"{out}/report.html"]
+    (warning,) = [line for line in printed.err.splitlines() if "labels" in line]
+    assert warning.startswith("icecore: warning: labels has 1 id(s)")
+    assert "'NOBODY'" in warning
+    record = json.loads((out / "survey.json").read_text())
+    assert record["read"]["labels"]["unknown"] == 1
+    assert record["read"]["labels"]["matched"] == len(known)
     before = (out / "report.html").read_text()
     (out / "report.html").unlink()
     assert main(["report", f"{out}"]) == 0

@@ -20,8 +20,8 @@ from icecore_sk.datasets.flowcam_export import (
     find_table,
     read_crops,
     read_run,
-    read_whole_csv,
 )
+from icecore_sk.datasets.labels import join_labels, read_labels
 from icecore_sk.datasets.particle_table import particle_table
 
 INDEX = ("run", "id", "width", "height")
@@ -115,7 +115,7 @@ def load_flowcam(
     size = check_image_size(image_size)
     check_crop_options(resize, min_side)
     # Before the images, so that a bad file of labels costs no time.
-    known = None if labels is None else _label_table(labels)
+    known = None if labels is None else read_labels(labels)
     tables = find_tables(paths)
     runs, images = [], []
     with tqdm(unit=" particles", desc="load_flowcam", disable=None if verbose else True) as bar:
@@ -128,7 +128,12 @@ def load_flowcam(
     particles.attrs |= {"image_size": list(size), "resize": resize, "min_side": int(min_side)}
     if known is None:
         return particles
-    y, counts = join_labels(known, particles.index, runs)
+    y, counts = join_labels(
+        known,
+        particles.index,
+        all_ids=np.concatenate([run.all_ids for run in runs]),
+        runs=[run.name for run in runs],
+    )
     particles.attrs["labels"] = counts
     return particles, y
 
@@ -197,81 +202,6 @@ def _run_names(tables: list[Path]) -> list[str]:
                 "that each run has a name of its own, or pass only one of them."
             )
     return names
-
-
-def join_labels(
-    known: pd.DataFrame, index: pd.MultiIndex, runs: list[Run]
-) -> tuple[pd.Series, dict[str, int]]:
-    """Return the label of each particle, and how many labels found what."""
-    ids = index.get_level_values("id")
-    values = known["label"].astype(object).reindex(ids).to_numpy(object, copy=True)
-    values[pd.isna(values) | (values == "")] = None
-    y = pd.Series(values, index=index, name="label", dtype=object)
-    if known["label"].dtype.kind in "biu" and y.notna().all():
-        y = y.astype(known["label"].dtype)
-    found = known.index.isin(ids)
-    everyone = np.concatenate([run.all_ids for run in runs])
-    dropped = known.index.isin(everyone) & ~found
-    # A label file covers a campaign; which of its runs are not loaded only the file can tell.
-    elsewhere = ~found & ~dropped
-    if "run" in known:
-        elsewhere &= ~known["run"].isin([run.name for run in runs]).to_numpy()
-    else:
-        elsewhere[:] = False
-    unknown = ~found & ~dropped & ~elsewhere
-    counts = {
-        "matched": int(y.notna().sum()),
-        "unlabelled": int(y.isna().sum()),
-        "dropped": int(dropped.sum()),
-        "other_runs": int(elsewhere.sum()),
-        "unknown": int(unknown.sum()),
-    }
-    message = None
-    if not found.any():
-        message = (
-            f"labels has no label for any of the {len(index)} particles: its ids are like "
-            f"{known.index[0]!r}, theirs like {ids[0]!r}."
-        )
-    elif unknown.any():
-        message = (
-            f"labels has {counts['unknown']} id(s) that no loaded run has, such as "
-            f"{known.index[unknown][0]!r}; they are ignored and counted in "
-            "particles.attrs['labels']."
-        )
-    if message:
-        warnings.warn(message, UserWarning, stacklevel=3)
-    return y, counts
-
-
-def _label_table(labels) -> pd.DataFrame:
-    """Read the parameter `labels` as a DataFrame by id."""
-    source = "labels"
-    if isinstance(labels, str | os.PathLike):
-        source = f"labels={str(labels)!r}"
-        path = Path(labels)
-        if not path.is_file():
-            raise FileNotFoundError(f"{source} is no file.")
-        labels = read_whole_csv(path).map(str.strip)
-    elif not isinstance(labels, pd.DataFrame):
-        raise TypeError(
-            f"labels is a {type(labels).__name__}; expected a DataFrame or the path of a CSV file."
-        )
-    missing = [name for name in (ID, "label") if list(labels).count(name) != 1]
-    if missing:
-        raise ValueError(
-            f"{source} lacks the column(s) {missing}, or has them twice; it has {list(labels)}. "
-            f"Expected {ID!r} and 'label', and perhaps 'run'."
-        )
-    if labels.empty:
-        raise ValueError(f"{source} has no rows, only a header.")
-    known = labels.assign(**{ID: labels[ID].astype(str).str.strip()}).drop_duplicates([ID, "label"])
-    twice = known[ID][known[ID].duplicated()]
-    if len(twice):
-        raise ValueError(
-            f"{source} gives {twice.nunique()} id(s) different labels, such as {twice.iloc[0]!r}. "
-            "Keep one label for each particle."
-        )
-    return known.set_index(ID)
 
 
 def _assemble(runs: list[Run], images: list[np.ndarray], min_side: int) -> pd.DataFrame:

@@ -3,11 +3,11 @@
 import argparse
 import sys
 import time
-
-import pandas as pd
+import warnings
 
 from icecore_sk import VAE, AutoEncoder, FlowVAE, __version__
 from icecore_sk.datasets import load_flowcam, load_particles
+from icecore_sk.datasets.labels import ids_of, join_labels, read_labels
 from icecore_sk.survey.demo import run_demo
 
 MODELS = {model.__name__: model for model in (AutoEncoder, FlowVAE, VAE)}
@@ -220,29 +220,19 @@ def read_particles(args: argparse.Namespace):
             f"{files[0]} is a particle file, and {len(args.runs)} inputs are named. Pass one "
             "particle file, or folders."
         )
+    # Before the images, as load_flowcam does.
+    known = read_labels(args.labels) if args.labels else None
     particles = load_particles(files[0])
-    return particles, read_labels(args.labels, particles) if args.labels else None
-
-
-def read_labels(path: str, particles: pd.DataFrame) -> pd.Series:
-    """Return the labels of the particles of a file by their ids."""
-    labels = pd.read_csv(path, dtype=str)
-    wanted = ["Original Reference ID", "label"]
-    missing = [name for name in wanted if name not in labels]
-    if missing:
-        raise ValueError(f"--labels {path} lacks the column(s) {missing}; it has {list(labels)}.")
-    if labels[wanted[0]].duplicated().any():
-        twice = labels[wanted[0]][labels[wanted[0]].duplicated()].iloc[0]
-        raise ValueError(f"--labels {path} has the id {twice!r} more than once.")
+    if known is None:
+        return particles, None
     names = particles.index.names
-    ids = particles.index.get_level_values("id" if "id" in names else 0).astype(str)
-    found = labels.set_index(wanted[0])["label"].reindex(ids)
-    if found.isna().all():
-        raise ValueError(
-            f"--labels {path} names none of the particles; its first id is "
-            f"{labels[wanted[0]].iloc[0]!r}, the particles' {ids[0]!r}."
-        )
-    return pd.Series(found.to_numpy(dtype=object), index=particles.index)
+    labels, particles.attrs["labels"] = join_labels(
+        known,
+        particles.index,
+        all_ids=ids_of(particles.index).to_numpy(),
+        runs=set(particles.index.get_level_values("run")) if "run" in names else (),
+    )
+    return particles, labels
 
 
 def report_command(args: argparse.Namespace) -> None:
@@ -263,11 +253,18 @@ def demo_command(args: argparse.Namespace) -> None:
     )
 
 
+def show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """Print a warning as errors are printed: who runs a command did not write the line it names."""
+    print(f"icecore: warning: {message}", file=sys.stderr)
+
+
 def main(argv=None) -> int:
     """Run the command line; errors are one line and exit code 1, wrong usage is exit code 2."""
     args = make_parser().parse_args(argv)
     try:
-        args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            args.run(args)
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         print(f"icecore: error: {error}", file=sys.stderr)
         return 1

@@ -102,16 +102,25 @@ def survey(
     >>> result.table.sort_values("outlier_score")["reason"].head()  # doctest: +SKIP
     """
     return _Workflow(
-        particles, labelled, out, remove, max_miss, model, classifier, min_cluster_size,
-        contamination, random_state, verbose,
-    ).run()  # fmt: skip
+        particles,
+        labelled,
+        out=out,
+        remove=remove,
+        max_miss=max_miss,
+        model=model,
+        classifier=classifier,
+        min_cluster_size=min_cluster_size,
+        contamination=contamination,
+        random_state=random_state,
+        verbose=verbose,
+    ).run()
 
 
 class _Workflow:
     """One survey while it runs."""
 
     def __init__(
-        self, particles, labelled, out, remove, max_miss, model, classifier, min_cluster_size,
+        self, particles, labelled, *, out, remove, max_miss, model, classifier, min_cluster_size,
         contamination, random_state, verbose,
     ):  # fmt: skip
         self.started = time.time()
@@ -381,7 +390,6 @@ class _Workflow:
 
     def _write_record(self) -> None:
         self.result.record = {
-            "icecore_sk": __version__,
             "versions": versions(),
             "seed": self.seed,
             "parameters": {

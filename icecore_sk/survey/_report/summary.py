@@ -55,14 +55,19 @@ def make_steps(record: Mapping) -> list[dict]:
 
     A step that says what it does is shown by that instead of its short name.
     """
+    shown = {"name": lambda step: step.get("does", step["name"]), "seconds": _whole_seconds}
     return [
         {
-            key: say(step.get("does", value) if key == "name" else value)
+            key: say(shown[key](step) if key in shown else value)
             for key, value in step.items()
             if key != "does"
         }
         for step in record.get("steps") or []
     ]
+
+
+def _whole_seconds(step: Mapping) -> int | str:
+    return "<1" if step["seconds"] < 1 else round(step["seconds"])
 
 
 def make_consistency(record: Mapping) -> dict:

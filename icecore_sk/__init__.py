@@ -6,6 +6,7 @@ from icecore_sk._classifier import ResNet18Classifier
 from icecore_sk._cluster_transformer import ClusterTransformer
 from icecore_sk._flow_vae import FlowVAE
 from icecore_sk._image_min_max_scaler import ImageMinMaxScaler
+from icecore_sk._label_shift_correction import LabelShiftCorrection
 from icecore_sk._mean_correction import MeanCorrection
 from icecore_sk._outlier_scorer import OutlierScorer
 from icecore_sk._scalar_preprocessor import scalar_preprocessor
@@ -20,6 +21,7 @@ __all__ = [
     "ClusterTransformer",
     "FlowVAE",
     "ImageMinMaxScaler",
+    "LabelShiftCorrection",
     "MeanCorrection",
     "OutlierScorer",
     "ResNet18Classifier",

@@ -19,6 +19,7 @@ from icecore_sk import (
     ClusterTransformer,
     FlowVAE,
     ImageMinMaxScaler,
+    LabelShiftCorrection,
     MeanCorrection,
     OutlierScorer,
     ResNet18Classifier,
@@ -40,6 +41,7 @@ ESTIMATORS = [
     OutlierScorer(AutoEncoder(latent_dim=2, max_epochs=1)),
     # The checks' labels are 0, 1, 2 or 1, 2, often ten rows in all.
     ClassFilter(LogisticRegression(), remove=1, max_miss=0.2, cv=3),
+    LabelShiftCorrection(LogisticRegression(), cv=2),
 ]
 
 

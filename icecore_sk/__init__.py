@@ -10,6 +10,7 @@ from icecore_sk._label_shift_correction import LabelShiftCorrection
 from icecore_sk._mean_correction import MeanCorrection
 from icecore_sk._outlier_scorer import OutlierScorer
 from icecore_sk._scalar_preprocessor import scalar_preprocessor
+from icecore_sk._self_labelled_classifier import SelfLabelledClassifier
 from icecore_sk._vae import VAE
 
 __version__ = "0.1.0"
@@ -25,5 +26,6 @@ __all__ = [
     "MeanCorrection",
     "OutlierScorer",
     "ResNet18Classifier",
+    "SelfLabelledClassifier",
     "scalar_preprocessor",
 ]

@@ -8,6 +8,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -23,6 +24,7 @@ from icecore_sk import (
     MeanCorrection,
     OutlierScorer,
     ResNet18Classifier,
+    SelfLabelledClassifier,
 )
 
 # Few epochs, because each of some fifty checks fits at least once; otherwise as users get them.
@@ -42,6 +44,7 @@ ESTIMATORS = [
     # The checks' labels are 0, 1, 2 or 1, 2, often ten rows in all.
     ClassFilter(LogisticRegression(), remove=1, max_miss=0.2, cv=3),
     LabelShiftCorrection(LogisticRegression(), cv=2),
+    SelfLabelledClassifier(KMeans(2), LinearDiscriminantAnalysis()),
 ]
 
 

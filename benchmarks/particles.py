@@ -4,12 +4,13 @@
     python benchmarks/particles.py --parts across --seeds 0
     python benchmarks/particles.py --runs FOLDER --labels labels.csv    # other labelled runs
 
-Parts: `across` trains on each labelled FlowCam run and tests on each other one; `filter` removes
-one class from the other run; `novel` looks for particles of families that no label names among
-drawn ones; `loading` measures how many particles a second are read. Each row is one JSON file in
-`results/particles/` and is not measured again unless `--force` asks for it. What is fitted sees one
-run alone. The recipe (image size, augmentation, sampling, epochs) is not free of the runs that are
-tested: it was compared with a few others on both, so a third run may be known a little less well.
+Parts: `across` trains on each labelled FlowCam run and tests on each other one, where "adapted"
+finds the shares of the classes without its labels; `filter` removes one class from the other run;
+`novel` looks for particles of families that no label names among drawn ones; `loading` measures how
+many particles a second are read. Each row is one JSON file in `results/particles/` and is not
+measured again unless `--force` asks for it. But for "adapted", what is fitted sees one run alone.
+The recipe (image size, augmentation, sampling, epochs) is not free of the runs that are tested: it
+was compared with a few others on both, so a third run may be known a little less well.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from sklearn.utils.class_weight import compute_sample_weight  # noqa: E402
 from icecore_sk import (  # noqa: E402
     VAE,
     ClassFilter,
+    LabelShiftCorrection,
     OutlierScorer,
     ResNet18Classifier,
 )
@@ -46,7 +48,13 @@ IMAGE_SIZE = 32
 AUGMENTATION = {"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}
 REMOVE = "Junk"
 MAX_MISS = 0.01
-MODELS = ("images", "images and scalars", "boosting on scalars", "boosting, balanced")
+MODELS = (
+    "images",
+    "images and scalars",
+    "images and scalars, adapted",
+    "boosting on scalars",
+    "boosting, balanced",
+)
 
 
 def make_classifier(seed: int, epochs: int):
@@ -69,7 +77,10 @@ def fit(model: str, X: pd.DataFrame, y: np.ndarray, seed: int, epochs: int):
     """Fit one of `MODELS` on its columns of a particle table."""
     X = columns_of(model, X)
     if "image" in X:
-        return make_classifier(seed, epochs).fit(X, y)
+        classifier = make_classifier(seed, epochs)
+        if model.endswith("adapted"):
+            classifier = LabelShiftCorrection(classifier, random_state=seed)
+        return classifier.fit(X, y)
     boosting = make_pipeline(VarianceThreshold(), GradientBoostingClassifier(random_state=seed))
     weight = compute_sample_weight("balanced", y) if model == "boosting, balanced" else None
     return boosting.fit(X, y, gradientboostingclassifier__sample_weight=weight)
@@ -78,7 +89,7 @@ def fit(model: str, X: pd.DataFrame, y: np.ndarray, seed: int, epochs: int):
 def columns_of(model: str, X: pd.DataFrame) -> pd.DataFrame:
     if model == "images":
         return X[["image"]]
-    return X if model == "images and scalars" else X.drop(columns="image")
+    return X if model.startswith("images and scalars") else X.drop(columns="image")
 
 
 def load(args) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
@@ -102,7 +113,10 @@ def across(model: str, run: str, seed: int, epochs: int, X, y, runs) -> dict:
     classes = fitted.classes_.tolist()
     for other in sorted(set(runs) - {run}):
         test = runs == other
-        probabilities = fitted.predict_proba(columns_of(model, X[test]))
+        X_test = columns_of(model, X[test])
+        if model.endswith("adapted"):
+            fitted.adapt(X_test)
+        probabilities = fitted.predict_proba(X_test)
         predicted = fitted.classes_[probabilities.argmax(axis=1)]
         each = f1_score(y[test], predicted, average=None, labels=classes, zero_division=0)
         row["tests"][other] = {
@@ -110,6 +124,12 @@ def across(model: str, run: str, seed: int, epochs: int, X, y, runs) -> dict:
             "f1": dict(zip(classes, each.tolist(), strict=True)),
             "rows": int(test.sum()),
         }
+        if model.endswith("adapted"):
+            shares = [float((y[test] == label).mean()) for label in classes]
+            row["tests"][other]["shares"] = dict(zip(classes, shares, strict=True))
+            row["tests"][other]["shares_found"] = dict(
+                zip(classes, fitted.shares_.tolist(), strict=True)
+            )
         if REMOVE in classes:
             truth = y[test] == REMOVE
             score = probabilities[:, classes.index(REMOVE)]

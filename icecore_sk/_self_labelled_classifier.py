@@ -55,6 +55,8 @@ class SelfLabelledClassifier(TransformerMixin, MetaEstimatorMixin, BaseEstimator
         Columns of X, where the classifier counts them.
     feature_names_in_ : ndarray of str
         Column names, where the classifier keeps them.
+    history_ : DataFrame
+        Training of the classifier, where it keeps one.
 
     See Also
     --------
@@ -206,6 +208,10 @@ class SelfLabelledClassifier(TransformerMixin, MetaEstimatorMixin, BaseEstimator
     @property
     def feature_names_in_(self) -> np.ndarray:
         return self.classifier_.feature_names_in_
+
+    @property
+    def history_(self):
+        return self.classifier_.history_
 
     @property
     def image_shape_(self) -> tuple[int, int, int]:

@@ -8,8 +8,10 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.cluster import KMeans
+from sklearn.pipeline import make_pipeline
 
-from icecore_sk import VAE, ResNet18Classifier
+from icecore_sk import VAE, ResNet18Classifier, SelfLabelledClassifier
 from icecore_sk.datasets import load_particles, make_particles, save_particles
 from icecore_sk.survey import survey
 from icecore_sk.survey._steps import Steps
@@ -146,6 +148,18 @@ def test_a_changed_parameter_repeats_what_depends_on_it(found, particles, half_l
     assert resumed["VAE"]
     assert not resumed["map_VAE"]
     assert not resumed["outliers"]
+
+
+def test_a_model_that_labels_for_itself(particles, tmp_path):
+    small = {"max_epochs": 1, "net_params": {"stem": "standard"}}
+    clusterer = make_pipeline(VAE(2, **small), KMeans(8))
+    model = SelfLabelledClassifier(clusterer, ResNet18Classifier(**small))
+    result = quick(particles[0], model=model, out=tmp_path)
+    assert list(result.maps) == ["SelfLabelledClassifier", "scalars"]
+    assert result.models["embedding"][-1].n_clusters_ == 8
+    assert len(result.histories["SelfLabelledClassifier"]) == 1
+    again = quick(particles[0], model=model, out=tmp_path)
+    assert all(step["resumed"] for step in again.record["steps"][1:])
 
 
 def test_without_labels_or_scalars_there_are_still_two_maps(particles):

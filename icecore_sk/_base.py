@@ -98,7 +98,7 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-    _net_param_names: tuple[str, ...] = ("stem",)
+    _net_param_names: tuple[str, ...] = ("stem", "encoder_width")
     _inputs: tuple[str, ...] = ("image",)
 
     # ---------------------------------------------------------------- training

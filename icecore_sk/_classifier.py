@@ -72,7 +72,8 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     checkpoint_dir : str, path or None, default=None
         Write a checkpoint after every epoch; the same fit started again goes on from there.
     net_params : dict or None, default=None
-        Options of the network: "stem" (see Notes) and "scalar_width".
+        Options of the network: "stem" and "encoder_width" (see Notes), and "scalar_width", the
+        length of the scalars' branch (default 64).
     random_state : int, RandomState instance or None, default=None
         Governs initial weights, shuffling and splits. The same integer gives bit-equal weights on
         the same machine.
@@ -103,7 +104,10 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     -----
     ``net_params={"stem": ...}`` names the network's first stage: "standard" is the published 7x7
     convolution and pooling, "plain" a 3x3 convolution without either, "pooled" and "strided" lie
-    between. "auto" takes "plain" up to 16 pixels and "standard" above.
+    between. "auto" takes "plain" up to 16 pixels and "standard" above. "encoder_width" is the
+    number of channels in the first of the four stages, 64 as published; each of the next has twice
+    as many, and the next-to-last layer eight times. A narrow network is quicker by far, and enough
+    for few or simple images.
 
     References
     ----------
@@ -125,7 +129,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         "class_weight": [StrOptions({"balanced", BALANCED_SAMPLING}), dict, None],
         "augmentation": [dict, None],
     }
-    _net_param_names = ("stem", "scalar_width")
+    _net_param_names = ("stem", "encoder_width", "scalar_width")
     _inputs = ("image", "scalars")
 
     def __init__(
@@ -251,6 +255,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         Returns
         -------
         features : ndarray of shape (n, 512) or, with scalars, (n, 512 + scalar_width), float32
+            At the default "encoder_width".
         """
         (features,) = self._run(X, lambda net, batch: net.embed(**batch))
         return features

@@ -64,8 +64,8 @@ class FlowVAE(VAE):
     checkpoint_dir : str, path or None, default=None
         Write a checkpoint after every epoch; the same fit started again goes on from there.
     net_params : dict or None, default=None
-        Options of the network: "stem" (see `ResNet18Classifier`) and "decoder_width", the
-        width of the decoder (see `icecore_sk.nn.Decoder`; default 32).
+        Options of the network: "stem" and "encoder_width" (see `ResNet18Classifier`), and
+        "decoder_width", the width of the decoder (see `icecore_sk.nn.Decoder`; default 32).
     random_state : int, RandomState instance or None, default=None
         Governs initial weights, shuffling, splits and noise.
     verbose : int, default=0

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import NARROW
 from sklearn.base import BaseEstimator
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
 from sklearn.decomposition import PCA
@@ -27,12 +28,12 @@ from icecore_sk import (
     SelfLabelledClassifier,
 )
 
-# Few epochs, because each of some fifty checks fits at least once; otherwise as users get them.
+# Few epochs of narrow networks, because each of some fifty checks fits at least once.
 ESTIMATORS = [
-    ResNet18Classifier(max_epochs=5),
-    AutoEncoder(latent_dim=2, max_epochs=2),
-    VAE(latent_dim=2, max_epochs=2),
-    FlowVAE(latent_dim=2, max_epochs=2),
+    ResNet18Classifier(max_epochs=5, **NARROW),
+    AutoEncoder(latent_dim=2, max_epochs=2, **NARROW),
+    VAE(latent_dim=2, max_epochs=2, **NARROW),
+    FlowVAE(latent_dim=2, max_epochs=2, **NARROW),
     ImageMinMaxScaler(),
     MeanCorrection(),
     ClusterTransformer(KMeans(3, random_state=0)),
@@ -40,7 +41,7 @@ ESTIMATORS = [
     ClusterTransformer(HDBSCAN(copy=True)),
     OutlierScorer(),
     OutlierScorer(PCA(1, svd_solver="full")),
-    OutlierScorer(AutoEncoder(latent_dim=2, max_epochs=1)),
+    OutlierScorer(AutoEncoder(latent_dim=2, max_epochs=1, **NARROW)),
     # The checks' labels are 0, 1, 2 or 1, 2, often ten rows in all.
     ClassFilter(LogisticRegression(), remove=1, max_miss=0.2, cv=3),
     LabelShiftCorrection(LogisticRegression(), cv=2),

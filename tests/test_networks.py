@@ -28,6 +28,15 @@ def test_encoder_takes_any_number_of_channels(stem, channels):
     assert encoder(torch.zeros(2, channels, 28, 28)).shape == (2, 512)
 
 
+@pytest.mark.parametrize("width", [1, 8, 64])
+def test_width_of_the_encoder(width):
+    encoder = ResNet18Encoder(1, (28, 28), width=width).eval()
+    assert encoder.n_features == 8 * width
+    assert encoder(torch.zeros(2, 1, 28, 28)).shape == (2, 8 * width)
+    weights = sum(parameter.numel() for parameter in encoder.parameters())
+    assert width != 64 or weights == 11_170_240  # the published network, one channel in
+
+
 def test_stem_suits_the_size():
     assert choose_stem(8, 8) == choose_stem(1, 16) == "plain"
     assert choose_stem(28, 28) == choose_stem(128, 128) == "standard"

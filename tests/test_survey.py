@@ -22,7 +22,7 @@ N = 90
 
 
 def quick(particles, labelled=None, **params):
-    small = {"max_epochs": 1, "net_params": {"stem": "standard"}}
+    small = {"max_epochs": 1, "net_params": {"stem": "standard", "encoder_width": 16}}
     return survey(
         particles,
         labelled,
@@ -151,7 +151,7 @@ def test_a_changed_parameter_repeats_what_depends_on_it(found, particles, half_l
 
 
 def test_a_model_that_labels_for_itself(particles, tmp_path):
-    small = {"max_epochs": 1, "net_params": {"stem": "standard"}}
+    small = {"max_epochs": 1, "net_params": {"stem": "standard", "encoder_width": 16}}
     clusterer = make_pipeline(VAE(2, **small), KMeans(8))
     model = SelfLabelledClassifier(clusterer, ResNet18Classifier(**small))
     result = quick(particles[0], model=model, out=tmp_path)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from icecore_sk.nn.decoder import Decoder
 from icecore_sk.nn.encoder import ResNet18Encoder
 from icecore_sk.nn.losses import Likelihood
+from icecore_sk.nn.resnet import WIDTH
 
 
 def full_precision(module: nn.Module, x: Tensor) -> Tensor:
@@ -39,6 +40,8 @@ class AutoEncoderNet(nn.Module):
         pixel would blow up at border pixels that are constant in training.
     stem : str, default="auto"
         See `icecore_sk.nn.ResNet18Encoder`.
+    encoder_width : int, default=64
+        Its `width`.
     decoder_width : int, default=32
         See `icecore_sk.nn.Decoder`.
     """
@@ -54,13 +57,14 @@ class AutoEncoderNet(nn.Module):
         image_mean: float = 0.0,
         image_scale: float = 1.0,
         stem: str = "auto",
+        encoder_width: int = WIDTH,
         decoder_width: int = 32,
     ):
         super().__init__()
         channels, *size = image_shape
         self.latent_dim = latent_dim
         self.image_mean, self.image_scale = image_mean, image_scale
-        self.encoder = ResNet18Encoder(channels, (size[0], size[1]), stem=stem)
+        self.encoder = ResNet18Encoder(channels, (size[0], size[1]), stem=stem, width=encoder_width)
         self.head = nn.Linear(self.encoder.n_features, self.n_encoder_outputs * latent_dim)
         self.decoder = Decoder(latent_dim, channels, (size[0], size[1]), width=decoder_width)
         self.likelihood = Likelihood(likelihood, image_scale)
@@ -78,7 +82,7 @@ class AutoEncoderNet(nn.Module):
             bias.fill_(math.log(mean / (1 - mean)) if is_logit else 0.0)
 
     def features(self, image: Tensor) -> Tensor:
-        return self.encoder((image - self.image_mean) / self.image_scale).float()  # (n, 512)
+        return self.encoder((image - self.image_mean) / self.image_scale).float()  # (n, n_features)
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the latent vector, shape (n, latent_dim)."""

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from icecore_sk.nn.autoencoder import full_precision
 from icecore_sk.nn.encoder import ResNet18Encoder
+from icecore_sk.nn.resnet import WIDTH
 
 
 class ClassifierNet(nn.Module):
@@ -22,6 +23,8 @@ class ClassifierNet(nn.Module):
         Mean and standard deviation of all training pixels.
     stem : str, default="auto"
         See `icecore_sk.nn.ResNet18Encoder`.
+    encoder_width : int, default=64
+        Its `width`.
     scalar_width : int, default=64
         Length of the scalars' branch.
     """
@@ -34,12 +37,13 @@ class ClassifierNet(nn.Module):
         image_mean: float = 0.0,
         image_scale: float = 1.0,
         stem: str = "auto",
+        encoder_width: int = WIDTH,
         scalar_width: int = 64,
     ):
         super().__init__()
         channels, height, width = image_shape
         self.image_mean, self.image_scale = image_mean, image_scale
-        self.encoder = ResNet18Encoder(channels, (height, width), stem=stem)
+        self.encoder = ResNet18Encoder(channels, (height, width), stem=stem, width=encoder_width)
         n_features = self.encoder.n_features
         self.n_scalars = n_scalars
         if n_scalars:

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from icecore_sk.nn.resnet import ResNet18Body
+from icecore_sk.nn.resnet import WIDTH, ResNet18Body
 
-N_FEATURES = 512
 STEMS = ("auto", "standard", "pooled", "strided", "plain")
 
 
@@ -32,6 +31,8 @@ class ResNet18Encoder(nn.Module):
         First stage: "standard" is a 7x7 convolution of stride 2 and max pooling (the published
         network), "pooled" a 3x3 one of stride 2 and max pooling, "strided" the same without
         pooling, "plain" a 3x3 convolution alone. "auto" chooses by size.
+    width : int
+        Channels of the first of the four stages; each of the next has twice as many.
 
     References
     ----------
@@ -45,9 +46,13 @@ class ResNet18Encoder(nn.Module):
     torch.Size([2, 512])
     """
 
-    n_features = N_FEATURES
-
-    def __init__(self, in_channels: int, image_size: tuple[int, int], stem: str = "auto"):
+    def __init__(
+        self,
+        in_channels: int,
+        image_size: tuple[int, int],
+        stem: str = "auto",
+        width: int = WIDTH,
+    ):
         super().__init__()
         self.stem = choose_stem(*image_size) if stem == "auto" else stem
         self.body = ResNet18Body(
@@ -55,10 +60,12 @@ class ResNet18Encoder(nn.Module):
             kernel_size=7 if self.stem == "standard" else 3,
             stride=1 if self.stem == "plain" else 2,
             pool=self.stem in ("standard", "pooled"),
+            width=width,
         )
+        self.n_features = self.body.n_features
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.body(image)  # (n, 512)
+        return self.body(image)  # (n, 8 width)
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from icecore_sk.nn.recompute import convolve_and_pool, norm_relu_convolve
 
-WIDTHS = (64, 128, 256, 512)
+WIDTH = 64
 
 
 class _CentreTap(torch.autograd.Function):
@@ -81,21 +81,32 @@ class ResNet18Body(nn.Module):
         Of the first convolution.
     pool : bool
         Whether max pooling follows it.
+    width : int
+        Channels of the first stage; each of the next three has twice as many. 64 is the published
+        network.
 
     References
     ----------
     .. [1] He, Zhang, Ren and Sun (2016). Deep residual learning for image recognition. CVPR.
     """
 
-    def __init__(self, in_channels: int, kernel_size: int = 7, stride: int = 2, pool: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        kernel_size: int = 7,
+        stride: int = 2,
+        pool: bool = True,
+        width: int = WIDTH,
+    ):
         super().__init__()
-        self.conv1 = SmallMapConv2d(in_channels, WIDTHS[0], kernel_size, stride)
-        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        self.conv1 = SmallMapConv2d(in_channels, width, kernel_size, stride)
+        self.bn1 = nn.BatchNorm2d(width)
         self.pool = pool
-        self.layer1 = self._stage(WIDTHS[0], WIDTHS[0], stride=1)
-        self.layer2 = self._stage(WIDTHS[0], WIDTHS[1], stride=2)
-        self.layer3 = self._stage(WIDTHS[1], WIDTHS[2], stride=2)
-        self.layer4 = self._stage(WIDTHS[2], WIDTHS[3], stride=2)
+        self.layer1 = self._stage(width, width, stride=1)
+        self.layer2 = self._stage(width, 2 * width, stride=2)
+        self.layer3 = self._stage(2 * width, 4 * width, stride=2)
+        self.layer4 = self._stage(4 * width, 8 * width, stride=2)
+        self.n_features = 8 * width
 
     @staticmethod
     def _stage(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
@@ -113,4 +124,4 @@ class ResNet18Body(nn.Module):
             x = self.bn1(self.conv1(image))
         x = F.relu(x, inplace=True)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return x.mean((2, 3))  # (n, 512)
+        return x.mean((2, 3))  # (n, 8 width)

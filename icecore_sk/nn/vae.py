@@ -21,7 +21,8 @@ class VAENet(AutoEncoderNet):
     ----------
     n_flows : int, default=0
         Planar flows between encoder and decoder; 0 is the plain VAE, weight for weight.
-    image_shape, latent_dim, likelihood, n_scalars, image_mean, image_scale, stem, decoder_width
+    image_shape, latent_dim, likelihood, n_scalars, image_mean, image_scale, stem, encoder_width,
+    decoder_width
         As in `icecore_sk.nn.AutoEncoderNet`.
     """
 
@@ -39,7 +40,7 @@ class VAENet(AutoEncoderNet):
             self.head.bias.zero_()
 
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mean and log-variance, (n, latent_dim) each, and the features, (n, 512)."""
+        """Return mean and log-variance, (n, latent_dim) each, and the features."""
         features = self.features(image)
         mean, log_var = full_precision(self.head, features).chunk(2, dim=1)
         return mean, log_var.clamp(*LOG_VAR_RANGE), features

@@ -45,7 +45,7 @@ from icecore_sk._engine import (
     place_rows,
     prepare_images,
     resolve_device,
-    share_cores,
+    settle_threads,
 )
 from icecore_sk._input import ImageInputMixin
 from icecore_sk._random import draw_seed, spawn_generators
@@ -105,7 +105,7 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
 
     def _fit(self, X, y=None):
         """Train; where that fails, leave the estimator as it was, fitted or not."""
-        share_cores()
+        settle_threads()
         before = self.__dict__.copy()
         try:
             net, split, previous = self._prepare(X, y)
@@ -399,7 +399,7 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         return self._collect(batch_of, range(0, len(rows), size), len(rows), function)
 
     def _collect(self, batch_of, starts, n: int, function) -> list[np.ndarray]:
-        share_cores()
+        settle_threads()
         outputs: list[np.ndarray] = []
         # One batch has nothing to use again, and giving memory back takes longer than it.
         memory = kept_memory() if len(starts) > 1 else nullcontext()

@@ -229,11 +229,34 @@ def test_workers_take_no_more_than_their_share_of_the_cores(digits, monkeypatch)
 
 def test_outside_a_worker_the_number_of_threads_is_the_users(digits):
     before = torch.get_num_threads()
-    torch.set_num_threads(3)
+    threads = cpu_count() + 1
+    torch.set_num_threads(threads)
     try:
-        assert threads_of_a_fit(digits[0][:20]) == 3
+        assert threads_of_a_fit(digits[0][:20]) == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_fit_after_umap_is_the_fit_before():
+    """numba sets the threads of the OpenMP that it shares with torch."""
+    code = """
+import warnings; warnings.simplefilter("ignore")
+import numpy as np, torch
+from umap import UMAP
+from icecore_sk import VAE
+X = np.random.RandomState(0).randint(256, size=(60, 8, 8), dtype=np.uint8)
+def fit():
+    model = VAE(2, max_epochs=2, random_state=0, net_params={"encoder_width": 16}).fit(X)
+    return model.transform(X), torch.get_num_threads()
+(before, threads), _ = fit(), UMAP(n_neighbors=5, n_epochs=5).fit(X.reshape(60, -1))
+after, threads_after = fit()
+print(threads, threads_after, (before == after).all())
+"""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": str(max(2, cpu_count()))}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["1", "1", "True"]
 
 
 def test_speed_benchmark_runs(tmp_path):

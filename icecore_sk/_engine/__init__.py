@@ -16,7 +16,7 @@ from icecore_sk._engine.net import (
 from icecore_sk._engine.optimizer import MemoryOrderAdamW
 from icecore_sk._engine.precision import autocast, autocast_dtype, resolve_device
 from icecore_sk._engine.rows import DeviceRows, HostRows, place_rows
-from icecore_sk._engine.threads import share_cores
+from icecore_sk._engine.threads import settle_threads
 
 __all__ = [
     "Batches",
@@ -41,5 +41,5 @@ __all__ = [
     "place_rows",
     "prepare_images",
     "resolve_device",
-    "share_cores",
+    "settle_threads",
 ]

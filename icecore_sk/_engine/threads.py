@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 
 import torch
 
@@ -16,6 +17,33 @@ VARIABLES = (
     "NUMBA_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+
+
+# How many threads torch ran before numba had a say.
+_own = torch.get_num_threads()
+
+
+def settle_threads() -> None:
+    """Give torch the threads that are its own, before every fit and every pass over data."""
+    undo_numba()
+    share_cores()
+
+
+def undo_numba() -> None:
+    """Take back what numba did to torch's threads.
+
+    Where both share one OpenMP, the first parallel function of numba, in UMAP for instance, sets
+    the number of threads for torch as well: to all logical cores, whatever OMP_NUM_THREADS says.
+    Sums are then divided in another way, and a second fit of the same seed gave other numbers than
+    the first. Any other number than numba's is what the user has set, and stays.
+    """
+    global _own
+    now = torch.get_num_threads()
+    numba = sys.modules.get("numba")
+    if numba is not None and now == numba.config.NUMBA_NUM_THREADS != _own:
+        torch.set_num_threads(_own)
+    else:
+        _own = now
 
 
 def share_cores() -> None:

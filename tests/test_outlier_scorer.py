@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from icecore_sk import VAE, AutoEncoder, OutlierScorer, scalar_preprocessor
 from icecore_sk._images import read_table
+from icecore_sk._outliers import reasons
 from icecore_sk._outliers.drawn import UsualLoss, drawn_features
 from icecore_sk._outliers.surprise import Surprise
 from icecore_sk.datasets import make_particles
@@ -376,3 +377,15 @@ def test_unlabelled_rows_say_nothing_of_classes():
         < scorer.explain(X)["class_distance"][30:].min()
     )
     assert "class_distance" not in OutlierScorer().fit(X, np.full(60, -1)).components_
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (860.0, "largest: Area 860 where 99 % are below 858"),
+        (857.0, "large: Area 857, close to the 858 that 99 % are below"),
+    ],
+)
+def test_the_reason_for_size_does_not_contradict_itself(value, reason):
+    typical = {"size": 858.0, "size name": "Area"}
+    assert reasons.size(pd.Series({"size": value}), typical, 20) == reason

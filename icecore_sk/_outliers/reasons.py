@@ -43,10 +43,10 @@ def class_distance(row: pd.Series, typical: dict, k: int) -> str:
 
 
 def size(row: pd.Series, typical: dict, k: int) -> str:
-    return (
-        f"largest: {typical['size name']} {number(row['size'])} where 99 % are below "
-        f"{number(typical['size'])}"
-    )
+    what = f"{typical['size name']} {number(row['size'])}"
+    if row["size"] > typical["size"]:
+        return f"largest: {what} where 99 % are below {number(typical['size'])}"
+    return f"large: {what}, close to the {number(typical['size'])} that 99 % are below"
 
 
 def disagreement(row: pd.Series, typical: dict, k: int) -> str:

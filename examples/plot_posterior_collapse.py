@@ -59,4 +59,4 @@ for line, (name, images) in zip(axes, rows.items(), strict=True):
         ax.set(xticks=[], yticks=[])
 plt.show()
 
-# sphinx_gallery_thumbnail_number = -1
+# sphinx_gallery_thumbnail_number = 2

@@ -28,7 +28,7 @@ classifier = ResNet18Classifier(max_epochs=10, random_state=0).fit(X_known, y_kn
 features = classifier.transform(X_test)
 scorer = OutlierScorer(n_neighbors=10, components=["distance"], metric="cosine")
 normality = scorer.fit(classifier.transform(X_known)).score_samples(features)
-mapping = UMAP(min_dist=0.0, random_state=0).fit_transform(features)
+mapping = UMAP(min_dist=0.0, n_jobs=1, random_state=0).fit_transform(features)
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 6), layout="constrained")
 ParticleMapDisplay.from_predictions(mapping, y_test, ax=axes[0], title="digit (2, 6 never seen)")

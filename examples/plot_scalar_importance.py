@@ -86,3 +86,5 @@ ax.set(ylabel="balanced accuracy", xlabel="scalars on the list, up to this one")
 ax.tick_params(axis="x", rotation=30, rotation_mode="xtick")
 ax.legend()
 plt.show()
+
+# sphinx_gallery_thumbnail_number = 2

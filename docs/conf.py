@@ -22,7 +22,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
     "numpydoc",
     "myst_parser",
@@ -30,6 +29,7 @@ extensions = [
     "benchmark_tables",
     "command_help",
     "gallery_state",
+    "mathml",
 ]
 exclude_patterns = ["_build", "_templates", "_parts", "README.md"]
 templates_path = ["_templates"]
@@ -80,6 +80,7 @@ sphinx_gallery_conf = {
 # ---------------------------------------------------------------- pages
 
 html_theme = "pydata_sphinx_theme"
+html_math_renderer = "mathml"
 html_title = "icecore_sk"
 html_static_path = ["_static"]
 html_css_files = ["icecore.css"]

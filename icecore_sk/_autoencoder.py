@@ -100,22 +100,23 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
 
     Notes
     -----
-    The loss of an image :math:`x` with latent vector :math:`z(x)` is, in nats,
+    The loss of an image :math:`x` with latent vector :math:`z(x)`, of which the decoder makes the
+    pixels :math:`r_i(z)` and the scalars :math:`t_j(z)`, is, in nats,
 
     .. math::
 
-        -\log p(x \mid z(x)) + \frac{w}{2} \sum_j \left(s_j - \hat{s}_j(z(x))\right)^2
+        -\log p(x \mid z(x)) + \frac{w}{2} \sum_j \left(s_j - t_j(z(x))\right)^2
 
     The second term is there with scalars :math:`s_j` and :math:`w` = `scalar_weight` > 0 only. For
     `likelihood_` "gaussian" with the learned standard deviation :math:`\sigma`,
 
     .. math::
 
-        -\log p(x \mid z) = \sum_{i} \frac{(x_i - \hat{x}_i(z))^2}{2\sigma^2} + \log\sigma
+        -\log p(x \mid z) = \sum_{i} \frac{(x_i - r_i(z))^2}{2\sigma^2} + \log\sigma
         + \frac{1}{2} \log 2\pi
 
     over all pixels :math:`i`, so that losses may be negative; for "bernoulli" it is the
-    cross-entropy :math:`-\sum_i x_i \log \hat{x}_i + (1 - x_i) \log(1 - \hat{x}_i)`.
+    cross-entropy :math:`-\sum_i x_i \log r_i + (1 - x_i) \log(1 - r_i)`.
 
     References
     ----------

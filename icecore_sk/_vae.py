@@ -140,7 +140,9 @@ class VAE(AutoEncoder):
     >>> model = VAE(latent_dim=4, max_epochs=2, random_state=0).fit(X[:200])
     >>> model.transform(X[:3]).shape, model.sample(5, random_state=0).shape
     ((3, 4), (5, 8, 8))
-    >>> model.score_samples(X[:3]).shape, model.log_likelihood(X[:3], n_samples=10).shape
+    >>> elbo = model.score_samples(X[:3])
+    >>> log_likelihood = model.log_likelihood(X[:3], n_samples=10)
+    >>> elbo.shape, log_likelihood.shape
     ((3,), (3,))
     """
 

@@ -69,6 +69,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
     "show_memory": False,
     "show_signature": False,
+    "write_computation_times": False,
     "download_all_examples": False,
     "doc_module": ("icecore_sk",),
     "reference_url": {"icecore_sk": None},

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types imports pytest format benchmark speed clean
+.PHONY: demo test lint types imports pytest format docs docs-fast benchmark speed clean
 
 demo: .venv/installed
 	$(BIN)/icecore demo
@@ -26,6 +26,16 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Pages come to docs/_build/html. Warnings are errors; no network is used.
+SPHINX = MPLBACKEND=agg $(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+docs: .venv/installed-docs
+	$(SPHINX)
+
+# Without running the examples of the gallery.
+docs-fast: .venv/installed-docs
+	$(SPHINX) -D plot_gallery=0
+
 benchmark: .venv/installed
 	$(BIN)/python benchmarks/leave_digits_out.py
 
@@ -40,5 +50,9 @@ speed: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[test]"
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv docs/_build docs/_parts docs/api/generated docs/gallery

@@ -15,7 +15,7 @@ from icecore_sk.nn import AutoEncoderNet, ReconstructionLoss
 
 
 class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
-    """Autoencoder with a ResNet18 encoder and a convolutional decoder.
+    r"""Autoencoder with a ResNet18 encoder and a convolutional decoder.
 
     `transform` maps each image to a latent vector, `inverse_transform` maps it back. Scalars in X
     are never read by the encoder; with ``scalar_weight > 0`` they are decoded too, so that the
@@ -98,6 +98,26 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
     VAE : Its latent space is regularised and can be sampled.
     FlowVAE : A VAE with a more flexible posterior.
 
+    Notes
+    -----
+    The loss of an image :math:`x` with latent vector :math:`z(x)`, of which the decoder makes the
+    pixels :math:`r_i(z)` and the scalars :math:`t_j(z)`, is, in nats,
+
+    .. math::
+
+        -\log p(x \mid z(x)) + \frac{w}{2} \sum_j \left(s_j - t_j(z(x))\right)^2
+
+    The second term is there with scalars :math:`s_j` and :math:`w` = `scalar_weight` > 0 only. For
+    `likelihood_` "gaussian" with the learned standard deviation :math:`\sigma`,
+
+    .. math::
+
+        -\log p(x \mid z) = \sum_{i} \frac{(x_i - r_i(z))^2}{2\sigma^2} + \log\sigma
+        + \frac{1}{2} \log 2\pi
+
+    over all pixels :math:`i`, so that losses may be negative; for "bernoulli" it is the
+    cross-entropy :math:`-\sum_i x_i \log r_i + (1 - x_i) \log(1 - r_i)`.
+
     References
     ----------
     .. [1] Rybkin, Daniilidis and Levine (2021). Simple and effective VAE training with calibrated
@@ -107,12 +127,19 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from icecore_sk import AutoEncoder
     >>> from icecore_sk.datasets import load_digit_images
     >>> X = load_digit_images().data
     >>> model = AutoEncoder(latent_dim=4, max_epochs=1, random_state=0).fit(X[:100])
-    >>> model.transform(X[:3]).shape, model.reconstruct(X[:3]).shape
+    >>> Z = model.transform(X[:3])
+    >>> Z.shape, model.inverse_transform(Z).shape
     ((3, 4), (3, 8, 8))
+    >>> np.array_equal(model.reconstruct(X[:3]), model.inverse_transform(Z))
+    True
+    >>> scores = model.score_samples(X[:3])
+    >>> scores.shape, bool(np.isclose(model.score(X[:3]), scores.mean()))
+    ((3,), True)
     """
 
     _parameter_constraints: dict = {
@@ -203,6 +230,11 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         Returns
         -------
         Z : ndarray of shape (n, latent_dim), float32
+
+        Raises
+        ------
+        ValueError
+            Where X has other images or columns than in `fit`, or pixels that are not finite.
         """
         (latent,) = self._run(X, lambda net, batch: net.encode(batch["image"]))
         return latent
@@ -221,6 +253,11 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
             (n, C, H, W) as X was in `fit`, (n, C * H * W) where X had rows. A particle table gives
             (n, H, W) for grey images. With ``scalar_weight > 0`` the decoded scalars come along, as
             they did in X: in columns behind the pixels, or by name in a particle table.
+
+        Raises
+        ------
+        ValueError
+            Where Z has another number of columns than `latent_dim`, or is not finite.
         """
         check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32, estimator=self, input_name="Z")

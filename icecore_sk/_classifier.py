@@ -112,7 +112,6 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     References
     ----------
     .. [1] He, Zhang, Ren and Sun (2016). Deep residual learning for image recognition. CVPR.
-    .. [2] Liu, Wang, Owens and Li (2020). Energy-based out-of-distribution detection. NeurIPS.
 
     Examples
     --------
@@ -122,6 +121,10 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     >>> clf = ResNet18Classifier(max_epochs=1, random_state=0).fit(X[:100], y[:100])
     >>> clf.predict(X[:3]).shape, clf.transform(X[:3]).shape
     ((3,), (3, 512))
+    >>> clf.predict_proba(X[:3]).shape, clf.decision_function(X[:3]).shape
+    ((3, 10), (3, 10))
+    >>> clf.score_samples(X[:3]).shape
+    (3,)
     """
 
     _parameter_constraints: dict = {
@@ -209,6 +212,11 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         Returns
         -------
         labels : ndarray of shape (n,)
+
+        Raises
+        ------
+        ValueError
+            Where X has other images or columns than in `fit`, or values that are not finite.
         """
         logits = self._logits(X)
         return self.classes_[logits.argmax(axis=1)]
@@ -261,9 +269,9 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         return features
 
     def score_samples(self, X):
-        """Return how much each row looks like something known; the higher, the more normal.
+        r"""Return how much each row looks like something known; the higher, the more normal.
 
-        The log-sum-exp of the logits (minus the energy of Liu et al. [2]_), in nats.
+        The log-sum-exp of the logits, which is minus the energy of [1]_, in nats.
 
         Parameters
         ----------
@@ -273,6 +281,14 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         Returns
         -------
         scores : ndarray of shape (n,)
+
+        Notes
+        -----
+        With the logits :math:`l_k` of the classes the score is :math:`\log \sum_k \exp l_k`.
+
+        References
+        ----------
+        .. [1] Liu, Wang, Owens and Li (2020). Energy-based out-of-distribution detection. NeurIPS.
         """
         return logsumexp(self._logits(X), axis=1)
 

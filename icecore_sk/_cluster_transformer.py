@@ -57,6 +57,10 @@ class ClusterTransformer(
     >>> model = ClusterTransformer(DBSCAN(eps=0.5, min_samples=2)).fit(X)
     >>> model.predict([[0.3], [8.8]])
     array([0, 1])
+    >>> model.transform([[0.3], [8.8]]).shape
+    (2, 1)
+    >>> model.fit_predict(X)
+    array([0, 0, 0, 1, 1, 1])
     """
 
     _parameter_constraints: dict = {"clusterer": [HasMethods(["fit_predict"])]}
@@ -75,6 +79,12 @@ class ClusterTransformer(
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            Where the clusterer's metric is "precomputed", or X is no finite matrix
+            of at least two rows.
         """
         self._validate_params()
         metric = getattr(self.clusterer, "metric", "euclidean")

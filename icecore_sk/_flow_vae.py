@@ -8,7 +8,7 @@ from icecore_sk._vae import VAE
 
 
 class FlowVAE(VAE):
-    """VAE whose posterior is bent by planar flows [1]_.
+    r"""VAE whose posterior is bent by planar flows [1]_.
 
     Between encoder and decoder the Gaussian sample passes `n_flows` invertible maps
     ``z + u tanh(w . z + b)`` whose u, w and b depend on the image, so that the posterior need not
@@ -73,9 +73,24 @@ class FlowVAE(VAE):
 
     Attributes
     ----------
-    net_, history_, likelihood_, loss_curve_, n_iter_, image_shape_, n_features_in_, \
-feature_names_in_
+    net_, history_, likelihood_, loss_curve_, n_iter_, image_shape_, n_features_in_
         As in `VAE`; the kl of `history_` is a sampled estimate with flows.
+    feature_names_in_ : ndarray of str
+        Column names, where X was a DataFrame.
+
+    Notes
+    -----
+    The sample :math:`z_0` of the normal distribution becomes
+    :math:`z_k = z_{k-1} + u_k \tanh(w_k \cdot z_{k-1} + b_k)`, and the density of :math:`z_K` is
+
+    .. math::
+
+        \log q(z_K \mid x) = \log q_0(z_0 \mid x)
+        - \sum_{k=1}^{K} \log \left| 1 + \left(1 - \tanh^2(w_k \cdot z_{k-1} + b_k)\right)
+        w_k \cdot u_k \right|
+
+    Each flow is invertible where :math:`w_k \cdot u_k > -1`, to which u is moved along w. Unlike
+    in [1]_, a product of 0 stays 0, so that the chain can start near the identity.
 
     References
     ----------
@@ -87,8 +102,8 @@ feature_names_in_
     >>> from icecore_sk.datasets import load_digit_images
     >>> X = load_digit_images().data
     >>> model = FlowVAE(latent_dim=4, n_flows=2, max_epochs=2, random_state=0).fit(X[:200])
-    >>> model.transform(X[:3]).shape
-    (3, 4)
+    >>> model.transform(X[:3]).shape, model.score_samples(X[:3]).shape
+    ((3, 4), (3,))
     """
 
     _parameter_constraints: dict = {

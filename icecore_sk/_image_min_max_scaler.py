@@ -33,12 +33,18 @@ class ImageMinMaxScaler(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin,
     n_features_in_ : int
         Pixels and scalars per row; for a particle table its number of columns.
 
+    Notes
+    -----
+    A pixel x becomes ``(x - data_min_) / (data_max_ - data_min_)``, stretched to `feature_range`;
+    where all pixels are equal, the least of that range. uint8 is divided by 255 before.
+
     Examples
     --------
     >>> import numpy as np
     >>> from icecore_sk import ImageMinMaxScaler
     >>> X = np.random.RandomState(0).normal(size=(10, 8, 8))
-    >>> Xt = ImageMinMaxScaler().fit_transform(X)
+    >>> scaler = ImageMinMaxScaler().fit(X)
+    >>> Xt = scaler.transform(X)
     >>> float(Xt.min()), float(Xt.max())
     (0.0, 1.0)
     """
@@ -64,6 +70,11 @@ class ImageMinMaxScaler(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin,
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            Where `feature_range` is not (low, high), or X no set of images of one shape.
         """
         self._validate_params()
         low, high = self.feature_range

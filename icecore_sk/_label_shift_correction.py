@@ -94,6 +94,8 @@ class LabelShiftCorrection(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     0.84 -> 0.96
     >>> model.shares_.round(2)
     array([0.95, 0.05])
+    >>> model.predict([[1.0], [3.0]]), model.predict_proba([[1.0]]).round(2)
+    (array(['dust', 'pollen'], dtype='<U6'), array([[0.95, 0.05]]))
     """
 
     _parameter_constraints: dict = {

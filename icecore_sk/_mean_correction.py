@@ -34,7 +34,8 @@ class MeanCorrection(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin, Ba
 
     Notes
     -----
-    All channels of an image are shifted alike, so that its colour stays.
+    An image x becomes ``x - x.mean() + mean_``. All its channels are shifted alike, so that its
+    colour stays.
 
     Floating-point pixels are shifted freely and may leave the range that they came in. Integer
     pixels are rounded, and clipped to the range of their type; the shift is then enlarged until
@@ -48,7 +49,8 @@ class MeanCorrection(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin, Ba
     >>> import numpy as np
     >>> from icecore_sk import MeanCorrection
     >>> X = np.stack([np.full((8, 8), grey, np.uint8) for grey in (90, 110)])
-    >>> MeanCorrection().fit_transform(X)[:, 0, 0]
+    >>> correction = MeanCorrection().fit(X)
+    >>> correction.transform(X)[:, 0, 0]
     array([100, 100], dtype=uint8)
     """
 

@@ -24,7 +24,7 @@ POSITIVE = {"distance", "sparsity", "class_distance", "size", "disagreement"}
 
 
 class OutlierScorer(OutlierMixin, BaseEstimator):
-    """Scores rows by everything that can make a particle unusual, and says what it was.
+    r"""Scores rows by everything that can make a particle unusual, and says what it was.
 
     An embedder, such as a `VAE` or a Pipeline that ends in one, maps X to a space; without one the
     columns of X are the space. Up to seven component scores are taken:
@@ -90,6 +90,16 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
 
     Notes
     -----
+    With the surprises :math:`s_1, ..., s_m` of the m components of a row, each
+    :math:`s_c = -\log p_c` with the share :math:`p_c` of training rows that reach its value, the
+    score is
+
+    .. math::
+
+        -\log \frac{1}{m} \sum_{c=1}^{m} e^{s_c}
+
+    One component that is extreme outranks several that are a little unusual.
+
     A row that equals a training row takes it for itself and leaves it out, so training rows have
     the same scores whether they are scored in `fit` or later, and a new row's score does not
     depend on the rows beside it.
@@ -114,6 +124,11 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     >>> scorer = OutlierScorer().fit(X)
     >>> scorer.predict([[0.0, 0.0], [9.0, 9.0]])
     array([ 1, -1])
+    >>> scorer.decision_function([[0.0, 0.0], [9.0, 9.0]]) < 0
+    array([False,  True])
+    >>> near, far = scorer.score_samples([[0.0, 0.0], [9.0, 9.0]])
+    >>> bool(near > far)
+    True
     >>> print(scorer.explain([[9.0, 9.0]])["reason"][0][:19])
     far from everything
     """

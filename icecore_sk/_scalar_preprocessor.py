@@ -32,6 +32,15 @@ def scalar_preprocessor(angles="Angle"):
         under their own names. What it scales by is learned in `fit` alone, so that training and
         use share one scale.
 
+    Raises
+    ------
+    ValueError
+        Where `angles` is neither a text nor None.
+
+    Notes
+    -----
+    An angle a becomes ``cos(2 a)`` and ``sin(2 a)``.
+
     References
     ----------
     .. [1] Yeo and Johnson (2000). A new family of power transformations to improve normality or

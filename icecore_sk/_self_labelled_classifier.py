@@ -89,6 +89,8 @@ class SelfLabelledClassifier(TransformerMixin, MetaEstimatorMixin, BaseEstimator
     >>> model = SelfLabelledClassifier(clusterer, network, random_state=0).fit(X)
     >>> model.n_clusters_, model.transform(X).shape, model.score_samples(X).shape
     (20, (300, 512), (300,))
+    >>> model.predict(X[:3]).shape
+    (3,)
     """
 
     _parameter_constraints: dict = {

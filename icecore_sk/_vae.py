@@ -24,7 +24,7 @@ EXPLODED_RATIO, USUAL_NATS_PER_DIM = 10.0, 3.0
 
 
 class VAE(AutoEncoder):
-    """Variational autoencoder [1]_ with a ResNet18 encoder and a convolutional decoder.
+    r"""Variational autoencoder [1]_ with a ResNet18 encoder and a convolutional decoder.
 
     `transform` returns the mean of each image's posterior, `score_samples` its evidence lower
     bound (ELBO), and `sample` draws new images.
@@ -103,6 +103,20 @@ class VAE(AutoEncoder):
 
     Notes
     -----
+    The encoder gives the posterior :math:`q(z \mid x)`, a normal distribution with independent
+    dimensions. Training minimises, in nats per image,
+
+    .. math::
+
+        -\mathbb{E}_{q(z \mid x)} \log p(x \mid z)
+        + \beta \, \mathrm{KL}\left(q(z \mid x) \,\|\, \mathcal{N}(0, I)\right),
+        \qquad
+        \mathrm{KL} = \frac{1}{2} \sum_{j} \mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2,
+
+    with one sample of z for each image in each step, and the scalars' error of `AutoEncoder` where
+    `scalar_weight` > 0. The validation loss is taken with the full `beta` and without `free_bits`,
+    so that epochs can be compared. With `beta` = 1 the loss is minus the ELBO.
+
     `history_` tells the two ways in which training goes wrong:
 
     - The posterior **collapses**: kl and active_units fall to nothing and the decoder paints the
@@ -126,6 +140,10 @@ class VAE(AutoEncoder):
     >>> model = VAE(latent_dim=4, max_epochs=2, random_state=0).fit(X[:200])
     >>> model.transform(X[:3]).shape, model.sample(5, random_state=0).shape
     ((3, 4), (5, 8, 8))
+    >>> elbo = model.score_samples(X[:3])
+    >>> log_likelihood = model.log_likelihood(X[:3], n_samples=10)
+    >>> elbo.shape, log_likelihood.shape
+    ((3,), (3,))
     """
 
     _parameter_constraints: dict = {
@@ -211,7 +229,7 @@ class VAE(AutoEncoder):
         return scores
 
     def log_likelihood(self, X, n_samples=100):
-        """Estimate log p(x) of each row by importance sampling from its posterior [2]_.
+        r"""Estimate log p(x) of each row by importance sampling from its posterior [1]_.
 
         Parameters
         ----------
@@ -224,6 +242,25 @@ class VAE(AutoEncoder):
         -------
         log_likelihood : ndarray of shape (n,)
             In nats.
+
+        Raises
+        ------
+        ValueError
+            Where `n_samples` is no positive integer, or X does not fit.
+
+        Notes
+        -----
+        With samples :math:`z_s` from the posterior the estimate is
+
+        .. math::
+
+            \log \frac{1}{S} \sum_{s=1}^{S} \frac{p(x \mid z_s) \, p(z_s)}{q(z_s \mid x)}
+
+        The samples come from the same noise for every row and at every call.
+
+        References
+        ----------
+        .. [1] Burda, Grosse and Salakhutdinov (2016). Importance weighted autoencoders. ICLR.
         """
         check_is_fitted(self)
         _check_count("n_samples", n_samples)
@@ -247,6 +284,11 @@ class VAE(AutoEncoder):
         -------
         images : ndarray
             Expected pixel values, in the form of `inverse_transform`.
+
+        Raises
+        ------
+        ValueError
+            Where `n_samples` is no positive integer.
         """
         check_is_fitted(self)
         _check_count("n_samples", n_samples)

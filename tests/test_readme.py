@@ -1,15 +1,58 @@
-"""The README's Python runs as it stands."""
+"""The Python of the README and of the documentation's pages runs as it stands."""
 
 import re
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PAGES = sorted([*ROOT.glob("docs/*.rst"), *ROOT.glob("docs/guide/*.rst")])
+BLOCK = re.compile(
+    r"^\.\. code-block:: (?P<language>\w+)\n(?P<options>(?:   :.*\n)*)\n(?P<body>(?:   .*\n|\n)+)",
+    re.MULTILINE,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:n_jobs value"),
+    pytest.mark.filterwarnings("ignore:More than 20 figures"),
+]
 
 
-@pytest.mark.filterwarnings("ignore:n_jobs value")
+def blocks_of(page: Path) -> list[tuple[str, str, str]]:
+    """Return (language, options, code) of each code block of a reST page."""
+    found = BLOCK.finditer(page.read_text() + "\n")
+    dedent = re.compile(r"^   ", re.MULTILINE)
+    return [(m["language"], m["options"], dedent.sub("", m["body"]).rstrip() + "\n") for m in found]
+
+
+WITH_PYTHON = [page for page in PAGES if any(block[0] == "python" for block in blocks_of(page))]
+
+
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README.read_text(), re.S))
 def test_python_block(block, capsys):
     exec(compile(block, "README.md", "exec"), {})
     assert re.search(r"\d+ clusters; \d+ outliers", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.stem)
+def test_page(page, capsys, tmp_path, monkeypatch):
+    """Run a page from top to end; what a block prints is what the page says that it prints."""
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {}
+    printed = ""
+    for language, options, body in blocks_of(page):
+        if language == "python" and "not-run" not in options:
+            capsys.readouterr()
+            exec(compile(body, page.name, "exec"), namespace)
+            printed = capsys.readouterr().out
+        elif "output" in options:
+            same = OutputChecker().check_output(body, printed, ELLIPSIS | NORMALIZE_WHITESPACE)
+            assert same, f"{page.name} says {body!r}, but its code prints {printed!r}"
+    plt.close("all")
+
+
+def test_pages_are_found():
+    assert {"start", "images", "training"} <= {page.stem for page in WITH_PYTHON}

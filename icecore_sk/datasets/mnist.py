@@ -68,6 +68,13 @@ def fetch_mnist(*, data_home=None, subset="train", download_if_missing=True, ret
     ----------
     .. [1] LeCun, Bottou, Bengio and Haffner (1998). Gradient-based learning applied to document
            recognition. Proceedings of the IEEE 86(11).
+
+    Examples
+    --------
+    >>> from icecore_sk.datasets import fetch_mnist
+    >>> X, y = fetch_mnist(subset="test", return_X_y=True)  # doctest: +SKIP
+    >>> X.shape, X.dtype.name  # doctest: +SKIP
+    ((10000, 28, 28), 'uint8')
     """
     if subset not in ("train", "test", "all"):
         raise ValueError(f"subset={subset!r} must be 'train', 'test' or 'all'.")

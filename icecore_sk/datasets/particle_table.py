@@ -174,6 +174,17 @@ def load_particles(path):
         Where there is no such file.
     ValueError
         Where the file is damaged, or none that `save_particles` wrote.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from icecore_sk.datasets import load_particles, make_particles, save_particles
+    >>> X, y = make_particles(20, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_particles(X, f"{folder}/particles.arrow")
+    ...     particles = load_particles(path)
+    >>> particles.index.equals(X.index), particles.dtypes.equals(X.dtypes)
+    (True, True)
     """
     path = Path(path)
     if not path.is_file():

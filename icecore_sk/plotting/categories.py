@@ -68,6 +68,15 @@ class CategoryDisplay:
     >>> display = CategoryDisplay.from_predictions(X.reshape(len(X), -1), y, X, n_images=4)
     >>> display.sizes_
     {1: 182, 0: 178}
+    >>> _ = display.plot(n_images=2)
+
+    Of clusters that an estimator found:
+
+    >>> from sklearn.cluster import KMeans
+    >>> rows = X.reshape(len(X), -1)
+    >>> kmeans = KMeans(2, random_state=0).fit(rows)
+    >>> len(CategoryDisplay.from_estimator(kmeans, rows, images=X, n_images=2).sizes_)
+    2
     """
 
     def __init__(self, Z, groups, images, *, scalars=None, image_shape=None):

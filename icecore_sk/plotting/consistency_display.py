@@ -51,6 +51,14 @@ class ConsistencyDisplay:
     >>> display = ConsistencyDisplay.from_predictions(A, A[:, ::-1], [[0, 0], [3, 3]])
     >>> display.consistency.share
     1.0
+    >>> _ = display.plot(title="an area, carried over")
+
+    Of two fitted transformers, without an area:
+
+    >>> from sklearn.decomposition import PCA, TruncatedSVD
+    >>> pca, svd = PCA(2).fit(A), TruncatedSVD(2, random_state=0).fit(A)
+    >>> ConsistencyDisplay.from_estimator(pca, svd, A, names=("PCA", "SVD")).area is None
+    True
     """
 
     def __init__(self, A, B, *, consistency, area=None, outline=None, names=("A", "B")):

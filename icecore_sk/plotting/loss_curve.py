@@ -41,8 +41,18 @@ class LossCurveDisplay:
     >>> import pandas as pd
     >>> from icecore_sk.plotting import LossCurveDisplay
     >>> history = pd.DataFrame({"train_loss": [3.0, 2.0], "valid_loss": [3.1, 2.5], "kl": [0, 1]})
-    >>> LossCurveDisplay.from_predictions(history).panels_
+    >>> display = LossCurveDisplay.from_predictions(history)
+    >>> display.panels_
     ['loss', 'kl']
+    >>> _ = display.plot(title="two epochs")
+
+    Of a fitted network:
+
+    >>> from icecore_sk import AutoEncoder
+    >>> from icecore_sk.datasets import load_digit_images
+    >>> model = AutoEncoder(4, max_epochs=1, random_state=0).fit(load_digit_images().data[:50])
+    >>> LossCurveDisplay.from_estimator(model).panels_
+    ['loss', 'reconstruction']
     """
 
     def __init__(self, histories):

@@ -68,6 +68,15 @@ class MapAreaDisplay:
     >>> display = MapAreaDisplay.from_predictions(Z, areas, scalars=scalars)
     >>> int(display.areas["right"].sum()), display.table_["words"].iloc[0]
     (19, 'area 6.23 (others 4.59)')
+    >>> _ = display.plot(n_scalars=1)
+
+    Of a fitted transformer, with an area as row numbers:
+
+    >>> from sklearn.decomposition import PCA
+    >>> first = {"first": [0, 1, 2]}
+    >>> display = MapAreaDisplay.from_estimator(PCA(2).fit(Z), Z, first, scalars=scalars)
+    >>> int(display.areas["first"].sum())
+    3
     """
 
     def __init__(self, coordinates, areas, *, images=None, scalars=None, image_shape=None):

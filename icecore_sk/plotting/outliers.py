@@ -46,8 +46,20 @@ class OutlierDisplay:
     >>> import pandas as pd
     >>> from icecore_sk.plotting import OutlierDisplay
     >>> table = pd.DataFrame({"score": [-1.0, -9.0], "reason": ["", "far from everything"]})
-    >>> OutlierDisplay.from_predictions(table, np.zeros((2, 8, 8))).rows_.tolist()
+    >>> display = OutlierDisplay.from_predictions(table, np.zeros((2, 8, 8)))
+    >>> display.rows_.tolist()
     [1, 0]
+    >>> _ = display.plot(n_columns=1)
+
+    Of a fitted scorer:
+
+    >>> from icecore_sk import OutlierScorer
+    >>> Z = np.random.RandomState(0).normal(size=(100, 2))
+    >>> Z[7] = 9
+    >>> scorer = OutlierScorer().fit(Z)
+    >>> images = np.zeros((100, 8, 8))
+    >>> OutlierDisplay.from_estimator(scorer, Z, images=images, n_outliers=1).rows_.tolist()
+    [7]
     """
 
     def __init__(self, table, images, *, image_shape=None):

@@ -81,6 +81,14 @@ class ParticleMapDisplay:
     >>> display = ParticleMapDisplay.from_predictions(Z, ["dust", "pollen"] * 25)
     >>> type(display.ax_).__name__
     'Axes'
+    >>> _ = display.plot(title="two kinds")
+
+    Of a fitted transformer, and of several maps beside each other:
+
+    >>> from sklearn.decomposition import PCA
+    >>> _ = ParticleMapDisplay.from_estimator(PCA(2).fit(Z), Z, Z[:, 0], name="first column")
+    >>> sorted(ParticleMapDisplay.compare({"one": Z, "mirrored": -Z}))
+    ['mirrored', 'one']
     """
 
     def __init__(

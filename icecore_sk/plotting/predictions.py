@@ -59,6 +59,17 @@ class PredictionDisplay:
     >>> display = PredictionDisplay.from_predictions(y[:30], guess, X[:30], n_images=4)
     >>> display.n_mistakes_, display.rows_[:2].tolist()
     (2, [3, 7])
+    >>> _ = display.plot(n_images=2)
+
+    Of a fitted classifier:
+
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> rows = X.reshape(len(X), -1)
+    >>> knn = KNeighborsClassifier(1).fit(rows[:300], y[:300])
+    >>> test = slice(300, 400)
+    >>> display = PredictionDisplay.from_estimator(knn, rows[test], y[test], images=X[test])
+    >>> bool(display.n_mistakes_ == (knn.predict(rows[test]) != y[test]).sum())
+    True
     """
 
     def __init__(self, y_true, y_pred, images, *, confidence=None, image_shape=None):

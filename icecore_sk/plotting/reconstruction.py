@@ -49,6 +49,16 @@ class ReconstructionDisplay:
     >>> display = ReconstructionDisplay.from_predictions(X, R, n_images=2, order="worst")
     >>> display.rows.tolist(), display.losses.round(2).tolist()
     ([1, 2], [0.25, 0.04])
+    >>> _ = display.plot(n_columns=1)
+
+    Of a fitted autoencoder:
+
+    >>> from icecore_sk import AutoEncoder
+    >>> from icecore_sk.datasets import load_digit_images
+    >>> X = load_digit_images().data[:50]
+    >>> model = AutoEncoder(4, max_epochs=1, random_state=0).fit(X)
+    >>> len(ReconstructionDisplay.from_estimator(model, X, n_images=3).rows)
+    3
     """
 
     def __init__(

@@ -26,7 +26,7 @@ TABLE, IMAGES, MODELS, FOUND = "particles.parquet", "images.arrow", "pipeline.jo
 class Survey:
     """Everything that `survey` found.
 
-    Attributes
+    Parameters
     ----------
     table : DataFrame of n rows
         By the particles' index: their scalars; label, predicted, probability (of the predicted
@@ -54,6 +54,20 @@ class Survey:
         `map_consistency` of each two maps.
     stability : Bunch
         `cluster_stability` of the clusters on the first map.
+
+    Notes
+    -----
+    Parameters are attributes of the same name. `survey` makes one; `write_report` writes it to a
+    folder, whose files are open formats and can be read without this library.
+
+    Examples
+    --------
+    >>> from icecore_sk.datasets import make_particles
+    >>> from icecore_sk.survey import survey
+    >>> X, y = make_particles(500, image_size=32, random_state=0)
+    >>> result = survey(X, y)  # doctest: +SKIP
+    >>> print(result.summary(n_outliers=3))  # doctest: +SKIP
+    >>> result.write_report("found")  # doctest: +SKIP
     """
 
     table: pd.DataFrame
@@ -77,6 +91,7 @@ class Survey:
         Returns
         -------
         text : str
+            Counts of particles, clusters and outliers, and how far the maps agree.
         """
         kept = self.table[self.table["kept"].astype(bool)]
         lines = [f"{len(self.table):,} particles, {len(self.table) - len(kept):,} removed."]
@@ -110,6 +125,11 @@ class Survey:
         -------
         path : Path
             Of ``report.html``.
+
+        Raises
+        ------
+        ImportError
+            Where bokeh is not installed.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

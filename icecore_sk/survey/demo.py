@@ -61,6 +61,17 @@ def run_demo(data="digits", out="icecore_demo", held_out=(2, 6), random_state=0,
     -------
     table : DataFrame
         A row per model: closed-set accuracy, novelty AUROC, clusters found, ACC, NMI, seconds.
+
+    Raises
+    ------
+    ValueError
+        Where `data` is unknown, or a digit of `held_out` is none of the data's.
+
+    Examples
+    --------
+    >>> from icecore_sk.survey import run_demo
+    >>> table = run_demo(out="icecore_demo")  # doctest: +SKIP
+    >>> table[["novelty AUROC", "clusters found"]]  # doctest: +SKIP
     """
     if data not in SETTINGS:
         raise ValueError(f"data={data!r} must be one of {sorted(SETTINGS)}.")

@@ -1,0 +1,100 @@
+"""Writes the tables of benchmarks/results as one part of the page on benchmarks."""
+
+import re
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS = REPOSITORY / "benchmarks" / "results"
+PART = REPOSITORY / "docs" / "_parts" / "benchmark_tables.md"
+HEADING = re.compile(r"^#+ ", re.MULTILINE)
+# What the folders hold, in the order of the page. A folder without tables yet has no section.
+SECTIONS = {
+    "leave_digits_out": (
+        "Digits left out of training",
+        "MNIST, all 10,000 test images. Measured by `benchmarks/leave_digits_out.py`. ACC, NMI and "
+        "ARI compare clusters with the ten digits; recall and purity are those of the cluster of "
+        "each digit that was left out.",
+    ),
+    "leave_one_out": (
+        "One digit left out, without labels",
+        "Measured by `benchmarks/leave_one_out.py`, beside scores of the raw pixels.",
+    ),
+    "particles": (
+        "Particles",
+        "Two labelled FlowCam runs with three classes. Measured by `benchmarks/particles.py`.",
+    ),
+    "outliers": (
+        "Outliers among many",
+        "`OutlierScorer` on many rows. Measured by `benchmarks/outliers.py`.",
+    ),
+    "speed": (
+        "Speed",
+        "Images per second, beside other ways to do the same. Measured by `benchmarks/speed.py`.",
+    ),
+}
+
+
+def section_of(path: Path) -> str:
+    """Return the key of the section that a file of results belongs to."""
+    folder = path.relative_to(RESULTS).parts[0]
+    if folder in SECTIONS:
+        return folder
+    return "leave_one_out" if path.stem.startswith("leave_one_out") else "leave_digits_out"
+
+
+def title_of(path: Path, heading: str) -> str:
+    """Return what a table is of, from the name of its file or folder."""
+    name = path.parent.name if path.stem == "README" else path.stem
+    words = name.replace("_", " ")
+    seed = re.fullmatch(r"leave_([\d_]+)_out_seed(\d+)", name)
+    if seed:
+        words = f"Digits {' and '.join(seed[1].split('_'))}, seed {seed[2]}"
+    return heading if words == path.parts[-2] else words[0].upper() + words[1:]
+
+
+def make_part() -> str:
+    """Return the sections as Markdown."""
+    files = [
+        path
+        for path in sorted(RESULTS.rglob("*.md"))
+        if "work" not in path.relative_to(RESULTS).parts
+    ]
+    lines = []
+    for key, (heading, words) in SECTIONS.items():
+        own = [path for path in files if section_of(path) == key]
+        if not own:
+            continue
+        lines += [f"## {heading}", "", words, ""]
+        for path in own:
+            text = path.read_text().strip()
+            if len(own) > 1:
+                lines += [f"### {title_of(path, heading)}", ""]
+            # A file's title is the section's, and its other headings go below that.
+            text = re.sub(r"\A# .*\n+", "", text)
+            deeper = "#" if len(own) == 1 else "##"
+            lines += [HEADING.sub(lambda found, more=deeper: more + found[0], text), ""]
+        lines += pictures(key)
+    return "\n".join(lines)
+
+
+def pictures(key: str) -> list[str]:
+    """Return the figures that lie beside a section's tables."""
+    found = [path for path in sorted(RESULTS.rglob("*.png")) if section_of(path) == key]
+    lines = []
+    for path in found:
+        place = path.relative_to(REPOSITORY).as_posix()
+        lines += [f"![{path.stem.replace('_', ' ')}](../{place})", ""]
+    return lines
+
+
+def write_part(app) -> None:
+    """Write the part where it has changed, so that an unchanged page is not built again."""
+    PART.parent.mkdir(exist_ok=True)
+    text = make_part()
+    if not PART.is_file() or PART.read_text() != text:
+        PART.write_text(text)
+
+
+def setup(app):
+    app.connect("builder-inited", write_part)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

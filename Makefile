@@ -27,6 +27,7 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 benchmark: .venv/installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[benchmark]"
 	$(BIN)/python benchmarks/leave_digits_out.py
 
 speed: .venv/installed

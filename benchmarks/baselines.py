@@ -11,7 +11,6 @@ import torch
 from contenders import LATENT_DIM, PlainLoop, Pythae, TorchvisionClassifier
 from digits_data import Digits
 from digits_models import CLASSIFIER_EPOCHS, VAE, Line
-from leave_one_out import pixel_scores
 from sklearn.decomposition import PCA
 from sklearn.neighbors import LocalOutlierFactor
 from torch import nn
@@ -42,6 +41,9 @@ class RawPixels(Line):
         return as_rows(X)
 
     def scores(self, data: Digits):
+        # Here, because UMAP's compiler takes seconds to import.
+        from leave_one_out import pixel_scores
+
         short = {
             "raw pixels, distance, euclidean": "neighbours_euclidean",
             "raw pixels, sparsity, euclidean": "density_euclidean",

@@ -10,8 +10,6 @@ They are the same for every split; nothing is chosen on test images.
 import novelty_scores
 import numpy as np
 from digits_data import Digits
-from leave_one_out import make_model as make_small_vae
-from leave_one_out import make_self_labelled
 from sklearn.frozen import FrozenEstimator
 
 import icecore_sk
@@ -142,12 +140,15 @@ class SelfLabelled(Estimator):
     main_score = "outlier_scorer_cosine"
 
     def fit(self, X, y):
-        vae = make_small_vae(self.seed).fit(X)
+        # Here, because UMAP's compiler takes seconds to import.
+        from leave_one_out import make_model, make_self_labelled
+
+        vae = make_model(self.seed).fit(X)
         self.model = make_self_labelled(vae, self.seed).fit(X)
         return self
 
     def history(self):
-        return {"clusters": [int(self.model.n_clusters_)]}
+        return None
 
     def scores(self, data: Digits):
         network, groups = self.model.classifier_, self.model.classes_

@@ -17,9 +17,11 @@ Nothing is chosen on the test images or on the digits 2 and 6: see `digits_model
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import binarised
@@ -43,6 +45,7 @@ LINES: dict[str, type[Line]] = {**OURS, **BASELINES}
 
 def measure(name: str, held_out: tuple[int, ...], seed: int, size: Size, arrays: Path) -> dict:
     """Train one model and return its row; its map goes to `arrays`."""
+    start_memory = peak_memory_mb()  # of what is imported, ours and the baselines' alike
     data = load(held_out, size)
     started = time.perf_counter()
     line = LINES[name](seed, size.epochs).fit(data.X, data.y)
@@ -55,6 +58,7 @@ def measure(name: str, held_out: tuple[int, ...], seed: int, size: Size, arrays:
         "training_images": len(data.X),
         "test_images": len(data.X_test),
         "fit_seconds": time.perf_counter() - started,
+        "start_memory_mb": start_memory,
         "fit_peak_memory_mb": peak_memory_mb(),
     }
     started = time.perf_counter()
@@ -97,7 +101,7 @@ def closed_set(line: Line, data, H_test) -> dict:
 def plan(args) -> list[tuple[tuple[int, ...], str, int]]:
     """Return the rows to measure: split (empty for binarised), model, seed."""
     if args.held_out:
-        splits = [tuple(sorted(args.held_out))]
+        splits = [tuple(sorted(set(args.held_out)))]
     else:
         chosen = args.splits or (["pair", "five", BINARISED] if args.full else ["pair"])
         table = {"pair": [PAIR], "five": list(FIVE), BINARISED: [()]}
@@ -139,23 +143,27 @@ def lacks(name: str) -> str | None:
 
 def run(rows, args) -> list[str]:
     """Measure what is missing, each row in a new process; return what failed."""
-    failed = []
-    for split, name, seed in rows:
-        path = row_file(args.out, split, name, seed)
-        if path.exists() and not args.force:
-            continue
-        if lacks(name):
-            failed.append(f"{path.stem}: {lacks(name)} is not installed (the extra 'benchmark')")
-            continue
-        words = ["--worker", "--models", name, "--seeds", str(seed), "--out", str(args.out)]
-        words += ["--held-out", *map(str, split)] if split else ["--splits", BINARISED]
-        words += ["--work", str(args.work)] + ["--quick"] * args.quick
-        words += ["--nll-images", str(args.nll_images), "--nll-samples", str(args.nll_samples)]
-        words += ["--epochs", str(args.epochs)] if args.epochs else []
-        done = subprocess.run([sys.executable, __file__, *words], check=False)
-        if done.returncode:
-            failed.append(f"{split_name(split)}/{path.stem}: exit status {done.returncode}")
-    return failed
+    missing = [row for row in rows if args.force or not row_file(args.out, *row).exists()]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        return [problem for problem in pool.map(lambda row: start(row, args), missing) if problem]
+
+
+def start(row, args) -> str | None:
+    """Start this script for one row and wait for it; return what went wrong."""
+    split, name, seed = row
+    label = f"{split_name(split)}/{row_file(args.out, *row).stem}"
+    if lacks(name):
+        return f"{label}: {lacks(name)} is not installed (the extra 'benchmark')"
+    words = ["--worker", "--models", name, "--seeds", str(seed), "--out", str(args.out)]
+    words += ["--held-out", *map(str, split)] if split else ["--splits", BINARISED]
+    words += ["--work", str(args.work)] + ["--quick"] * args.quick
+    words += ["--nll-images", str(args.nll_images), "--nll-samples", str(args.nll_samples)]
+    words += ["--epochs", str(args.epochs)] if args.epochs else []
+    environment = dict(os.environ)
+    if args.jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    done = subprocess.run([sys.executable, __file__, *words], check=False, env=environment)
+    return f"{label}: exit status {done.returncode}" if done.returncode else None
 
 
 def work_on(rows, args, size: Size) -> None:
@@ -197,6 +205,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--nll-samples", type=int, help="posterior samples for each")
     parser.add_argument("--out", type=Path, help="folder of rows and page")
     parser.add_argument("--work", type=Path, help="folder of the maps' coordinates")
+    parser.add_argument("--jobs", type=int, help="rows at once: their seconds mean less; default 1")
     parser.add_argument("--force", action="store_true", help="measure again what is there")
     parser.add_argument("--show", action="store_true", help="write the page, measure nothing")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -209,6 +218,8 @@ def parse() -> argparse.Namespace:
     folder = f"leave_digits_out{short}"
     args.work = args.work or RESULTS / "work" / folder
     args.out = args.out or (args.work if short else RESULTS / folder)
+    # Most of a quick row is imports and compilation, which take one core.
+    args.jobs = args.jobs or (2 if args.quick else 1)
     args.seeds = args.seeds or ([0, 1, 2] if args.full else [0])
     size = QUICK if args.quick else FULL
     args.nll_images = args.nll_images or size.nll_images

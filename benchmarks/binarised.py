@@ -17,7 +17,7 @@ import icecore_sk
 from icecore_sk._vae import N_ELBO_SAMPLES
 
 LATENT_DIM = 64  # as in the published figures; dimensions that are not needed fall idle
-EPOCHS = 10
+EPOCHS = 6
 TRAIN_SEED, TEST_SEED = 0, 1
 ACTIVE = 0.01  # variance of the posterior mean above which a dimension counts as active
 

@@ -37,6 +37,7 @@ docs-fast: .venv/installed-docs
 	$(SPHINX) -D plot_gallery=0
 
 benchmark: .venv/installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[benchmark]"
 	$(BIN)/python benchmarks/leave_digits_out.py
 
 speed: .venv/installed

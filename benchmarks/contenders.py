@@ -37,9 +37,9 @@ INFERENCE_PIXELS = 1024 * 1024
 class TorchvisionClassifier(nn.Module):
     """ResNet18 as torchvision has it, with one input channel."""
 
-    def __init__(self):
+    def __init__(self, n_classes=N_CLASSES):
         super().__init__()
-        self.body = resnet18(num_classes=N_CLASSES)
+        self.body = resnet18(num_classes=n_classes)
         self.body.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
 
     def forward(self, image):
@@ -253,6 +253,10 @@ class BareLoop(PlainLoop):
 class Pythae:
     """(d) pythae's VAE, and its VAE with planar flows, around the same encoder and decoder."""
 
+    seed = 8  # pythae's own default
+    latent_dim = LATENT_DIM
+    reconstruction_loss = "mse"
+
     def __init__(self, model, shape, batch_size, epochs, device):
         self.model, self.shape, self.device = model, shape, device
         self.batch_size, self.epochs = batch_size, epochs
@@ -262,14 +266,16 @@ class Pythae:
         from pythae.models.base.base_utils import ModelOutput
         from pythae.models.nn import BaseDecoder, BaseEncoder
 
-        shape = self.shape
+        shape, latent_dim = self.shape, self.latent_dim
+        # Its cross-entropy takes probabilities, its squared error whatever comes.
+        last = nn.Sigmoid() if self.reconstruction_loss == "bce" else nn.Identity()
 
         class Encoder(BaseEncoder):
             def __init__(self):
                 super().__init__()
                 self.body = ResNet18Encoder(shape[0], shape[1:])
-                self.mean = nn.Linear(512, LATENT_DIM)
-                self.log_var = nn.Linear(512, LATENT_DIM)
+                self.mean = nn.Linear(512, latent_dim)
+                self.log_var = nn.Linear(512, latent_dim)
 
             def forward(self, x):
                 h = self.body(x)
@@ -278,12 +284,16 @@ class Pythae:
         class SameDecoder(BaseDecoder):
             def __init__(self):
                 super().__init__()
-                self.body = Decoder(LATENT_DIM, shape[0], shape[1:])
+                self.body = nn.Sequential(Decoder(latent_dim, shape[0], shape[1:]), last)
 
             def forward(self, z):
                 return ModelOutput(reconstruction=self.body(z))
 
-        options = {"input_dim": shape, "latent_dim": LATENT_DIM, "reconstruction_loss": "mse"}
+        options = {
+            "input_dim": shape,
+            "latent_dim": latent_dim,
+            "reconstruction_loss": self.reconstruction_loss,
+        }
         if self.model == "VAE":
             return VAE(VAEConfig(**options), Encoder(), SameDecoder())
         config = VAE_LinNF_Config(flows=["Planar"] * N_FLOWS, **options)
@@ -305,6 +315,7 @@ class Pythae:
                     num_epochs=self.epochs,
                     per_device_train_batch_size=self.batch_size,
                     learning_rate=LR,
+                    seed=self.seed,
                 ),
             )
             trainer.train()

@@ -1,255 +1,255 @@
 """Leave digits out of MNIST, and measure whether each model shows them all the same.
 
-Each of the four models is trained on the 60,000 training images without the held-out digits and
-then meets all 10,000 test images. Each runs in a process of its own, so that its peak memory is
-its own, and writes one JSON file; a file that is there already is not measured again.
+Every model is trained on the training images without the held-out digits and then meets all test
+images. A row is a model, a split and a seed; it is measured in a process of its own, so that its
+peak memory is its own, and is one JSON file. A row that is there already is kept, so that a run
+that was stopped goes on where it was.
 
-    python benchmarks/leave_digits_out.py                      # all four, [2, 6] out
-    python benchmarks/leave_digits_out.py --models VAE --held-out 1 7 --force
+    python benchmarks/leave_digits_out.py                       # [2, 6] out, one seed
+    python benchmarks/leave_digits_out.py --full                # every split, three seeds
+    python benchmarks/leave_digits_out.py --quick               # all parts, small and short
+    python benchmarks/leave_digits_out.py --held-out 1 7 --models VAE --seeds 0 --force   # one row
+    python benchmarks/leave_digits_out.py --show                # the page alone
 
-Nothing is chosen on the test images or on the digits 2 and 6: the settings below follow from the
-time that two cores allow and from a trial on training images with other digits left out, and they
-are the same for every pair.
+Nothing is chosen on the test images or on the digits 2 and 6: see `digits_models.py`.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
-import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import binarised
+import digits_table
+import numpy as np
+from baselines import BASELINES, NEEDS_EXTRA
+from digits_data import BINARISED, FIVE, FULL, PAIR, QUICK, Size, load, split_name
+from digits_map import draw, measure_map
+from digits_models import OURS, Line
+from novelty_scores import judge_all
+from provenance import kept, peak_memory_mb
+from sklearn.metrics import accuracy_score
+from sklearn.neighbors import KNeighborsClassifier
+
 RESULTS = Path(__file__).parent / "results"
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-os.environ.setdefault("ICECORE_DATA", str(SHARED))
-
-import joblib  # noqa: E402
-import numpy as np  # noqa: E402
-from provenance import peak_memory_mb, provenance  # noqa: E402
-from sklearn.cluster import HDBSCAN, KMeans  # noqa: E402
-from sklearn.covariance import LedoitWolf  # noqa: E402
-from sklearn.manifold import trustworthiness  # noqa: E402
-from sklearn.metrics import (  # noqa: E402
-    accuracy_score,
-    adjusted_rand_score,
-    normalized_mutual_info_score,
-    roc_auc_score,
-)
-from sklearn.neighbors import KNeighborsClassifier  # noqa: E402
-
-from icecore_sk import (  # noqa: E402
-    VAE,
-    AutoEncoder,
-    ClusterTransformer,
-    FlowVAE,
-    OutlierScorer,
-    ResNet18Classifier,
-)
-from icecore_sk.datasets import fetch_mnist, leave_digits_out  # noqa: E402
-from icecore_sk.metrics import clustering_accuracy, novel_class_report  # noqa: E402
-
-AUGMENTATION = {"rotate": 12, "shift": 0.06, "scale": 0.1}
-EPOCHS = {"ResNet18Classifier": 8, "AutoEncoder": 5, "VAE": 6, "FlowVAE": 6}
-LATENT_DIM = 16
-MIN_CLUSTER_SIZE = 100  # a tenth of the smallest class of the test set
+LINES: dict[str, type[Line]] = {**OURS, **BASELINES}
 
 
-def make_model(name: str, seed: int, epochs: int | None = None):
-    """Return the unfitted model of a row of the table."""
-    common = {"max_epochs": epochs or EPOCHS[name], "random_state": seed, "verbose": 1}
-    if name == "ResNet18Classifier":
-        return ResNet18Classifier(lr=2e-3, augmentation=AUGMENTATION, **common)
-    # A Gaussian with one learned spread keeps more of each image in the latent vector than the
-    # Bernoulli surrogate; chosen with 3 and 7 left out, on the last 10,000 training images.
-    return {"AutoEncoder": AutoEncoder, "VAE": VAE, "FlowVAE": FlowVAE}[name](
-        LATENT_DIM, likelihood="gaussian", **common
-    )
+# -------------------------------------------------------------------- one row
 
 
-def novelty_scores(model, X_known, y_known, X_test) -> dict[str, np.ndarray]:
-    """Return every score of normality (the higher, the more normal) of the test images."""
-    H, H_test = model.transform(X_known), model.transform(X_test)
-    scores = {"score_samples": model.score_samples(X_test)}
-    if hasattr(model, "predict_proba"):
-        scores["max_softmax"] = model.predict_proba(X_test).max(axis=1)
-        scores["max_logit"] = model.decision_function(X_test).max(axis=1)
-        scores["mahalanobis"] = mahalanobis(H, y_known, H_test)
-    for metric in ("euclidean", "cosine"):
-        scorer = OutlierScorer(n_neighbors=10, metric=metric).fit(H)
-        parts = scorer.explain(H_test)
-        scores[f"neighbours_{metric}"] = -parts["distance"].to_numpy()
-        scores[f"density_{metric}"] = -parts["sparsity"].to_numpy()
-        scores[f"outlier_scorer_{metric}"] = parts["score"].to_numpy()
-    return scores
-
-
-def mahalanobis(H, y, H_test) -> np.ndarray:
-    """Minus the distance to the nearest class mean under a shared, shrunk covariance."""
-    classes = np.unique(y)
-    means = np.stack([H[y == c].mean(axis=0) for c in classes])
-    shared = LedoitWolf(assume_centered=True).fit(H - means[np.searchsorted(classes, y)])
-    return -np.min([shared.mahalanobis(H_test - mean) for mean in means], axis=0)
-
-
-def cluster_map(H_test, y_test, held_out, metric: str, seed: int) -> tuple[dict, np.ndarray]:
-    """Reduce to two dimensions, cluster twice, and compare with the digits."""
-    from umap import UMAP
-
+def measure(name: str, held_out: tuple[int, ...], seed: int, size: Size, arrays: Path) -> dict:
+    """Train one model and return its row; its map goes to `arrays`."""
+    start_memory = peak_memory_mb()  # of what is imported, ours and the baselines' alike
+    data = load(held_out, size)
     started = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="n_jobs value")
-        mapping = UMAP(min_dist=0.0, metric=metric, random_state=seed).fit_transform(H_test)
-    row = {"umap_metric": metric, "umap_seconds": time.perf_counter() - started}
-    for name, clusterer in {
-        "kmeans10": KMeans(10, n_init=10, random_state=seed),
-        "hdbscan": HDBSCAN(min_cluster_size=MIN_CLUSTER_SIZE, copy=True),
-    }.items():
-        model = ClusterTransformer(clusterer).fit(mapping)
-        report = novel_class_report(y_test, model.labels_, held_out)
-        row[name] = {
-            "clusters": model.n_clusters_,
-            "noise": model.n_noise_,
-            "ACC": clustering_accuracy(y_test, model.labels_),
-            "NMI": normalized_mutual_info_score(y_test, model.labels_),
-            "ARI": adjusted_rand_score(y_test, model.labels_),
-            "held_out": {
-                str(c): {"recall": r["recall"], "purity": r["purity"]} for c, r in report.iterrows()
-            },
-        }
-    row["trustworthiness"] = trustworthiness(H_test, mapping, n_neighbors=15)
-    neighbours = KNeighborsClassifier(15).fit(mapping[::2], y_test[::2])
-    row["knn15_accuracy"] = neighbours.score(mapping[1::2], y_test[1::2])
-    return row, mapping
-
-
-def measure(name: str, held_out: list[int], seed: int, epochs: int | None, folder: Path) -> dict:
-    """Train one model and return its row."""
-    X_train, y_train = fetch_mnist(subset="train", return_X_y=True)
-    X_test, y_test = fetch_mnist(subset="test", return_X_y=True)
-    X_known, _, y_known, _ = leave_digits_out(X_train, y_train, digits=held_out)
-    known = ~np.isin(y_test, held_out)
-    model = make_model(name, seed, epochs)
-    started = time.perf_counter()
-    model.fit(X_known, y_known)
-    fit_seconds = time.perf_counter() - started
-    fit_memory = peak_memory_mb()
-    joblib.dump(model, folder / f"{row_name(name, held_out, seed)}.joblib")
-
-    started = time.perf_counter()
-    H_test = model.transform(X_test)
-    transform_seconds = time.perf_counter() - started
-    if name == "ResNet18Classifier":
-        how, accuracy = "predict", accuracy_score(y_test[known], model.predict(X_test[known]))
-    else:
-        how = "5 nearest neighbours in the latent space"
-        vote = KNeighborsClassifier(5).fit(model.transform(X_known), y_known)
-        accuracy = vote.score(H_test[known], y_test[known])
-    aurocs = {
-        score: roc_auc_score(known, values)
-        for score, values in novelty_scores(model, X_known, y_known, X_test).items()
-    }
-    metric = "cosine" if name == "ResNet18Classifier" else "euclidean"
-    mapped, mapping = cluster_map(H_test, y_test, held_out, metric, seed)
-    np.savez(folder / f"{row_name(name, held_out, seed)}.npz", mapping=mapping, y=y_test)
-    return {
+    line = LINES[name](seed, size.epochs).fit(data.X, data.y)
+    row = {
         "model": name,
-        "held_out": held_out,
-        "parameters": {k: repr(v) for k, v in model.get_params(deep=False).items()},
-        "closed_set_accuracy": accuracy,
-        "closed_set_accuracy_by": how,
-        "novelty_auroc": aurocs,
-        **mapped,
-        "history": {
-            name: [None if value != value else value for value in column.tolist()]
-            for name, column in model.history_.items()
-        },
-        "fit_seconds": fit_seconds,
-        "transform_seconds": transform_seconds,
-        "fit_peak_memory_mb": fit_memory,
-        "peak_memory_mb": peak_memory_mb(),
+        "held_out": list(held_out),
         "seed": seed,
-        **provenance(),
+        "epochs": line.epochs,
+        "supervised": line.supervised,
+        "training_images": len(data.X),
+        "test_images": len(data.X_test),
+        "fit_seconds": time.perf_counter() - started,
+        "start_memory_mb": start_memory,
+        "fit_peak_memory_mb": peak_memory_mb(),
+    }
+    started = time.perf_counter()
+    H_test = line.space(data.X_test)
+    row["transform_seconds"] = time.perf_counter() - started
+    row |= closed_set(line, data, H_test)
+    started = time.perf_counter()
+    row["novelty"] = judge_all(data.known, line.scores(data))
+    row["main_score"] = line.main_score
+    row["scores_seconds"] = time.perf_counter() - started
+    if H_test is not None:
+        mapped, mapping = measure_map(H_test, data, line.metric, seed)
+        row |= mapped
+        arrays.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(arrays, mapping=mapping.astype(np.float32), y=data.y_test)
+    row["history"] = line.history()
+    if hasattr(line, "parameters"):
+        row["parameters"] = line.parameters()
+    return {**row, "peak_memory_mb": peak_memory_mb()}
+
+
+def closed_set(line: Line, data, H_test) -> dict:
+    """How many known test images get their digit, by the model or by its nearest neighbours."""
+    known = data.known
+    if hasattr(line, "predict"):
+        accuracy = accuracy_score(data.y_test[known], line.predict(data.X_test[known]))
+        return {"closed_set_accuracy": accuracy, "closed_set_accuracy_by": "predict"}
+    if H_test is None:
+        return {}
+    vote = KNeighborsClassifier(5).fit(line.space(data.X), data.y)
+    return {
+        "closed_set_accuracy": vote.score(H_test[known], data.y_test[known]),
+        "closed_set_accuracy_by": "5 nearest neighbours in the latent space",
     }
 
 
-def row_name(name: str, held_out: list[int], seed: int) -> str:
-    return f"leave_{'_'.join(map(str, held_out))}_out_{name}_seed{seed}"
+# -------------------------------------------------------------------- which rows
 
 
-def draw(names: list[str], held_out: list[int], seed: int, work: Path, path: Path) -> None:
-    """Draw the maps of all measured models, coloured by digit."""
-    import matplotlib.pyplot as plt
+def plan(args) -> list[tuple[tuple[int, ...], str, int]]:
+    """Return the rows to measure: split (empty for binarised), model, seed."""
+    if args.held_out:
+        splits = [tuple(sorted(set(args.held_out)))]
+    else:
+        chosen = args.splits or (["pair", "five", BINARISED] if args.full else ["pair"])
+        table = {"pair": [PAIR], "five": list(FIVE), BINARISED: [()]}
+        splits = [split for name in chosen for split in table[name]]
+    rows = []
+    for split in splits:
+        for name in binarised.MODELS if split == () else LINES:
+            if args.models:
+                seeds = args.seeds if name in args.models else []
+            else:
+                seeds = usual_seeds(split, name, args.seeds)
+            rows += [(split, name, seed) for seed in seeds]
+    # Of every row its first seed first: a run that is stopped early has most of the table.
+    return sorted(rows, key=lambda row: args.seeds.index(row[2]))
 
-    from icecore_sk.plotting import ParticleMapDisplay
 
-    figure, axes = plt.subplots(2, 2, figsize=(12, 12), layout="constrained")
-    for ax, name in zip(axes.flat, names, strict=False):
-        saved = work / f"{row_name(name, held_out, seed)}.npz"
-        if saved.exists():
-            arrays = np.load(saved)
-            ParticleMapDisplay.from_predictions(
-                arrays["mapping"], arrays["y"], ax=ax, title=f"{name}, {held_out} never seen"
-            )
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+def usual_seeds(split: tuple[int, ...], name: str, seeds: list[int]) -> list[int]:
+    """Return the seeds of a model where none is named: a night of two cores has eight hours."""
+    if split in FIVE:
+        # They are about labels: networks without are measured on the pair.
+        if name == "ResNet18Classifier":
+            return seeds
+        return seeds[:1] if name in ("plain ResNet18", "raw pixels", "PCA + LOF") else []
+    return seeds if name in OURS or name == "plain ResNet18" else seeds[:1]
 
 
-def show(rows: list[dict]) -> str:
-    """Return the table as Markdown."""
-    lines = [
-        "| model | closed-set accuracy | novelty AUROC (best score) "
-        "| UMAP + KMeans(10) ACC / NMI / ARI | UMAP + HDBSCAN ACC / NMI / ARI (found) "
-        "| held-out recall / purity (HDBSCAN) | fit s | fit peak MB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        best = max(row["novelty_auroc"], key=row["novelty_auroc"].get)
-        k, h = row["kmeans10"], row["hdbscan"]
-        held = ", ".join(
-            f"{digit}: {v['recall']:.3f} / {v['purity']:.3f}" for digit, v in h["held_out"].items()
-        )
-        lines.append(
-            f"| {row['model']} | {row['closed_set_accuracy']:.4f} "
-            f"| {row['novelty_auroc'][best]:.4f} ({best}) "
-            f"| {k['ACC']:.3f} / {k['NMI']:.3f} / {k['ARI']:.3f} "
-            f"| {h['ACC']:.3f} / {h['NMI']:.3f} / {h['ARI']:.3f} ({h['clusters']}) "
-            f"| {held} | {row['fit_seconds']:.0f} | {row['fit_peak_memory_mb']:.0f} |"
-        )
-    return "\n".join(lines)
+def quick_plan(args) -> list[tuple[tuple[int, ...], str, int]]:
+    """One row of every kind."""
+    wanted = args.models or [*LINES, *binarised.MODELS]
+    rows = [(PAIR, name, 0) for name in LINES]
+    rows += [(FIVE[0], "ResNet18Classifier", 0), *(((), name, 0) for name in binarised.MODELS)]
+    return [row for row in rows if row[1] in wanted]
+
+
+def row_file(out: Path, split, name: str, seed: int) -> Path:
+    stem = name.replace(",", "").replace(" + ", "_").replace(" ", "_")
+    return out / split_name(split) / f"{stem}_seed{seed}.json"
+
+
+def lacks(name: str) -> str | None:
+    """The package that a baseline needs and this environment has not."""
+    package = name.split()[0]
+    needed = package in NEEDS_EXTRA and importlib.util.find_spec(package.lower()) is None
+    return package if needed else None
+
+
+# -------------------------------------------------------------------- running
+
+
+def run(rows, args) -> list[str]:
+    """Measure what is missing, each row in a new process; return what failed."""
+    missing = [row for row in rows if args.force or not row_file(args.out, *row).exists()]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        return [problem for problem in pool.map(lambda row: start(row, args), missing) if problem]
+
+
+def start(row, args) -> str | None:
+    """Start this script for one row and wait for it; return what went wrong."""
+    split, name, seed = row
+    label = f"{split_name(split)}/{row_file(args.out, *row).stem}"
+    if lacks(name):
+        return f"{label}: {lacks(name)} is not installed (the extra 'benchmark')"
+    words = ["--worker", "--models", name, "--seeds", str(seed), "--out", str(args.out)]
+    words += ["--held-out", *map(str, split)] if split else ["--splits", BINARISED]
+    words += ["--work", str(args.work)] + ["--quick"] * args.quick
+    words += ["--nll-images", str(args.nll_images), "--nll-samples", str(args.nll_samples)]
+    words += ["--epochs", str(args.epochs)] if args.epochs else []
+    environment = dict(os.environ)
+    if args.jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    done = subprocess.run([sys.executable, __file__, *words], check=False, env=environment)
+    return f"{label}: exit status {done.returncode}" if done.returncode else None
+
+
+def work_on(rows, args, size: Size) -> None:
+    """Measure one row in this process."""
+    ((split, name, seed),) = rows
+    path = row_file(args.out, split, name, seed)
+    arrays = row_file(args.work, split, name, seed).with_suffix(".npz")
+    if split == ():
+        kept(path, True, lambda: binarised.measure(name, seed, size))
+    else:
+        kept(path, True, lambda: measure(name, split, seed, size, arrays))
+
+
+def write_page(args) -> None:
+    """Write tables and maps of all rows that are there, measured now or before."""
+    stored = [json.loads(path.read_text()) for path in sorted(args.out.glob("*/*_seed*.json"))]
+    old = [] if args.quick or args.epochs else sorted(RESULTS.glob("leave_*_out_*_seed*.json"))
+    rows = digits_table.with_old(stored, [json.loads(path.read_text()) for path in old], LINES)
+    args.out.mkdir(parents=True, exist_ok=True)
+    seeds = {name: row_file(args.work, PAIR, name, 0).with_suffix(".npz") for name in LINES}
+    title = f"Test images of MNIST, {' and '.join(map(str, PAIR))} never seen in training"
+    draw(seeds, title, args.out / "maps.png")
+    has_maps = (args.out / "maps.png").exists()
+    page = digits_table.page(rows, list(LINES), list(OURS), has_maps, args.quick)
+    (args.out / "README.md").write_text(page + "\n")
+    print(page)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--held-out", type=int, nargs="+", metavar="DIGIT")
+    parser.add_argument("--splits", nargs="+", choices=["pair", "five", BINARISED])
+    parser.add_argument("--models", nargs="+", choices=list({**LINES, **binarised.MODELS}))
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0; 0 1 2 with --full")
+    parser.add_argument("--full", action="store_true", help="all splits, three seeds")
+    parser.add_argument("--quick", action="store_true", help="1,000 images; not for the table")
+    parser.add_argument("--epochs", type=int, help="for a quick look; not for the table")
+    parser.add_argument("--nll-images", type=int, help="test images whose NLL is estimated")
+    parser.add_argument("--nll-samples", type=int, help="posterior samples for each")
+    parser.add_argument("--out", type=Path, help="folder of rows and page")
+    parser.add_argument("--work", type=Path, help="folder of the maps' coordinates")
+    parser.add_argument("--jobs", type=int, help="rows at once: their seconds mean less; default 1")
+    parser.add_argument("--force", action="store_true", help="measure again what is there")
+    parser.add_argument("--show", action="store_true", help="write the page, measure nothing")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    held_out = set(args.held_out or ())
+    if not held_out <= set(range(10)) or len(held_out) > 7:
+        parser.error(f"--held-out {args.held_out} must be at most seven of the digits 0 to 9")
+    # What is short must not be taken for a row of the table, nor kept in its place.
+    short = "_quick" if args.quick else f"_{args.epochs}_epochs" if args.epochs else ""
+    folder = f"leave_digits_out{short}"
+    args.work = args.work or RESULTS / "work" / folder
+    args.out = args.out or (args.work if short else RESULTS / folder)
+    # Most of a quick row is imports and compilation, which take one core.
+    args.jobs = args.jobs or (2 if args.quick else 1)
+    args.seeds = args.seeds or ([0, 1, 2] if args.full else [0])
+    size = QUICK if args.quick else FULL
+    args.nll_images = args.nll_images or size.nll_images
+    args.nll_samples = args.nll_samples or size.nll_samples
+    return args
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--held-out", type=int, nargs="+", default=[2, 6], metavar="DIGIT")
-    parser.add_argument("--models", nargs="+", default=list(EPOCHS), choices=list(EPOCHS))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, help="for a quick look; not for the table")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--work", type=Path, help="folder for fitted models (default: OUT/work)")
-    parser.add_argument("--force", action="store_true", help="measure again what is there")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    work = args.work or args.out / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    files = {m: args.out / f"{row_name(m, args.held_out, args.seed)}.json" for m in args.models}
-    for name, file in files.items():
-        if args.worker:
-            row = measure(name, args.held_out, args.seed, args.epochs, work)
-            part = file.with_suffix(".part")
-            part.write_text(json.dumps(row, indent=1) + "\n")
-            part.replace(file)
-        elif args.force or not file.exists():
-            words = [*sys.argv[1:], "--worker", "--models", name]
-            subprocess.run([sys.executable, __file__, *words], check=True)
+    args = parse()
+    base = QUICK if args.quick else FULL
+    size = Size(base.images, args.epochs or base.epochs, args.nll_images, args.nll_samples)
+    chosen = args.held_out or args.splits or args.full
+    rows = quick_plan(args) if args.quick and not chosen else plan(args)
     if args.worker:
+        work_on(rows, args, size)
         return
-    digits = "_".join(map(str, args.held_out))
-    table = show([json.loads(file.read_text()) for file in files.values()])
-    (args.out / f"leave_{digits}_out_seed{args.seed}.md").write_text(table + "\n")
-    draw(args.models, args.held_out, args.seed, work, args.out / f"leave_{digits}_out_maps.png")
-    print(table)
+    failed = [] if args.show else run(rows, args)
+    write_page(args)
+    if failed:
+        sys.exit("Not measured:\n" + "\n".join(failed))
 
 
 if __name__ == "__main__":

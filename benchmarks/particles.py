@@ -6,9 +6,10 @@
 
 Parts: `across` trains on each labelled FlowCam run and tests on each other one, where "adapted"
 finds the shares of the classes without its labels; `filter` removes one class from the other run;
-`novel` looks for particles of families that no label names among drawn ones; `loading` measures how
-many particles a second are read. Each row is one JSON file in `results/particles/` and is not
-measured again unless `--force` asks for it. But for "adapted", what is fitted sees one run alone.
+`leave_class` trains on a run without one class and looks for that class in the other run; `novel`
+looks for particles of families that no label names among drawn ones; `loading` measures how many
+particles a second are read. Each row is one JSON file in `results/particles/` and is not measured
+again unless `--force` asks for it. But for "adapted", what is fitted sees one run alone.
 The recipe (image size, augmentation, sampling, epochs) is not free of the runs that are tested: it
 was compared with a few others on both, so a third run may be known a little less well.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 DATA = Path(os.environ.setdefault("ICECORE_DATA", str(SHARED)))
 
+import leave_class  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from provenance import kept  # noqa: E402
@@ -47,6 +49,7 @@ RESULTS = Path(__file__).parent / "results" / "particles"
 IMAGE_SIZE = 32
 AUGMENTATION = {"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}
 REMOVE = "Junk"
+LEAVE_OUT = ("Protist", "Missed")
 MAX_MISS = 0.01
 MODELS = (
     "images",
@@ -265,6 +268,8 @@ def show(rows: dict[str, dict]) -> str:
                 f"| {row['train']} | {test} | {r['missed']:.2%} of {r['others']} "
                 f"| {r['removed']:.1%} | {held['missed']:.2%}, {held['removed']:.1%} |"
             )
+    if of("leave_class"):
+        lines += leave_class.table(of("leave_class"), IMAGE_SIZE)
     for row in of("novel"):
         lines += [
             "",
@@ -287,7 +292,7 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    parts = ["across", "filter", "novel", "loading"]
+    parts = ["across", "filter", "leave_class", "novel", "loading"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
@@ -295,13 +300,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--runs", type=Path, default=DATA / "flowcam" / "labelled")
     parser.add_argument("--labels", type=Path, default=DATA / "flowcam" / "labels.csv")
+    parser.add_argument("--leave-out", nargs="+", default=LEAVE_OUT, metavar="CLASS")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--force", action="store_true", help="measure again what is there")
     parser.add_argument("--quick", action="store_true", help="small and short; not for the table")
     args = parser.parse_args()
     if args.quick:
         args.seeds, args.epochs, args.out = args.seeds[:1], 1, args.out.with_name("quick")
-    X, y, runs = load(args) if {"across", "filter"} & set(args.parts) else (None, None, [])
+    labelled = {"across", "filter", "leave_class"} & set(args.parts)
+    X, y, runs = load(args) if labelled else (None, None, [])
 
     def row(name: str, measure):
         kept(args.out / f"{name.replace(' ', '_').replace(',', '')}.json", args.force, measure)
@@ -319,6 +326,14 @@ def main() -> None:
                 f"filter_{run}_{seed}",
                 lambda r=run, s=seed: filtered(r, s, args.epochs, X, y, runs),
             )
+        for left_out in args.leave_out if "leave_class" in args.parts else ():
+            for seed in args.seeds:
+                row(
+                    f"leave_class_{run}_{left_out}_{seed}",
+                    lambda c=left_out, r=run, s=seed: leave_class.measure(
+                        make_classifier(s, args.epochs), c, r, X, y, runs
+                    ),
+                )
     if "novel" in args.parts:
         row(f"novel_{args.seeds[0]}", lambda: novel(args.seeds[0], args.quick))
     if "loading" in args.parts:

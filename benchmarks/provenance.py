@@ -66,8 +66,9 @@ def kept(path: Path, force: bool, measure) -> dict:
     """Read a result, or measure and write it."""
     if force or not path.exists():
         print(f"measuring {path.stem}", flush=True)
-        started = time.perf_counter()
-        result = {**measure(), **provenance()}
+        # The code is the one at the start: a commit made while it runs measured nothing.
+        commit, started = provenance()["commit"], time.perf_counter()
+        result = {**measure(), **provenance(), "commit": commit}
         result["took_seconds"] = time.perf_counter() - started
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")

@@ -1,0 +1,213 @@
+"""What the library's models are measured against, as lines of the tables of `leave_digits_out.py`.
+
+All get the same training images as the library's models, as floats between 0 and 1 unless said
+otherwise, and are otherwise left as their authors made them. None is tuned, nor is ours, on
+held-out digits.
+"""
+
+import novelty_scores
+import numpy as np
+import torch
+from contenders import LATENT_DIM, PlainLoop, Pythae, TorchvisionClassifier
+from digits_data import Digits
+from digits_models import CLASSIFIER_EPOCHS, VAE, Line
+from sklearn.decomposition import PCA
+from sklearn.neighbors import LocalOutlierFactor
+from torch import nn
+
+BATCH_SIZE = 128
+N_COMPONENTS = 50
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def as_rows(X: np.ndarray) -> np.ndarray:
+    return X.reshape(len(X), -1) / np.float32(255)
+
+
+class RawPixels(Line):
+    """No model: the map is made of pixels, and so are the neighbours.
+
+    A learned representation that does not beat it has no reason to exist. Of its scores, those of
+    the five nearest, by cosine and Euclidean distance, and their rank mean are as in
+    `leave_one_out.py`.
+    """
+
+    main_score = "neighbours_cosine"
+
+    def fit(self, X, y):
+        return self
+
+    def space(self, X):
+        return as_rows(X)
+
+    def scores(self, data: Digits):
+        # Here, because UMAP's compiler takes seconds to import.
+        from leave_one_out import pixel_scores
+
+        short = {
+            "raw pixels, distance, euclidean": "neighbours_euclidean",
+            "raw pixels, sparsity, euclidean": "density_euclidean",
+            "raw pixels, distance, cosine": "neighbours_cosine",
+            "raw pixels, sparsity, cosine": "density_cosine",
+        }
+        novelty = pixel_scores(data.X, data.X_test)
+        return {short.get(name, "rank_mean"): -score for name, score in novelty.items()}
+
+
+class PCALOF(Line):
+    """Local outlier factors of the first 50 principal components, with scikit-learn's defaults."""
+
+    main_score = "lof"
+
+    def fit(self, X, y):
+        rows = as_rows(X)
+        self.model = PCA(min(N_COMPONENTS, len(rows)), random_state=self.seed).fit(rows)
+        self.lof = LocalOutlierFactor(novelty=True).fit(self.model.transform(rows))
+        return self
+
+    def space(self, X):
+        return self.model.transform(as_rows(X))
+
+    def scores(self, data: Digits):
+        return {"lof": self.lof.score_samples(self.space(data.X_test))}
+
+
+class PlainLoopOfDigits(PlainLoop):
+    """A plain loop around torchvision's ResNet18 for as many classes as y has."""
+
+    def fit(self, X, y):
+        self.n_classes = len(np.unique(y))
+        super().fit(X, y)
+
+    def make(self):
+        return TorchvisionClassifier(self.n_classes).to(self.device), nn.CrossEntropyLoss()
+
+
+class PlainResNet18(Line):
+    """torchvision's ResNet18, Adam, float32, no augmentation, as many epochs as ours.
+
+    Softmax and largest logit are what the literature compares with; the other scores of a
+    classifier are added, so that one sees what comes from the network and what from the score.
+    """
+
+    supervised = True
+    main_score = "max_logit"
+    metric = "cosine"
+    default_epochs = CLASSIFIER_EPOCHS
+
+    def fit(self, X, y):
+        torch.manual_seed(self.seed)
+        self.classes, target = np.unique(y, return_inverse=True)
+        self.model = PlainLoopOfDigits(
+            "ResNet18Classifier", (1, 28, 28), BATCH_SIZE, self.epochs, DEVICE
+        )
+        self.model.fit(X[:, None], target)
+        return self
+
+    def space(self, X):
+        return self.model.transform(X[:, None])
+
+    def logits(self, X):
+        return self.model.run(X[:, None], self.model.net)
+
+    def predict(self, X):
+        return self.classes[self.logits(X).argmax(axis=1)]
+
+    def scores(self, data: Digits):
+        H, H_new = self.space(data.X), self.space(data.X_test)
+        logits, logits_new = self.logits(data.X), self.logits(data.X_test)
+        return novelty_scores.of_classifier(H, logits, data.y, H_new, logits_new, self.seed)
+
+
+class PyOD(Line):
+    """A detector of PyOD: it scores and promises no more, so it has no map.
+
+    Its standardisation of every pixel is turned off: a pixel that is always black in training would
+    be divided by 1e-8, and any ink there would outweigh all else. Epochs, batches and networks are
+    PyOD's defaults: these networks are small, and see more epochs than ours.
+    """
+
+    main_score = "score_samples"
+
+    def space(self, X):
+        return None
+
+    def fit(self, X, y):
+        options = {"preprocessing": False, "verbose": 0, "random_state": self.seed}
+        if self.epochs:
+            options["epoch_num"] = self.epochs
+        self.model = self.make(options).fit(as_rows(X))
+        return self
+
+    def scores(self, data: Digits):
+        return {"score_samples": -self.model.decision_function(as_rows(data.X_test))}
+
+
+class PyODAutoEncoder(PyOD):
+    default_epochs = 10
+
+    def make(self, options):
+        from pyod.models.auto_encoder import AutoEncoder
+
+        return AutoEncoder(**options)
+
+
+class PyODVAE(PyOD):
+    """PyOD's VAE as it comes: `capacity=0` keeps the KL out of its loss."""
+
+    default_epochs = 30
+
+    def make(self, options):
+        from pyod.models.vae import VAE
+
+        return VAE(**options)
+
+
+class PyODVAEWithKL(PyODVAE):
+    """PyOD's VAE with the KL that makes it one, and as many latent dimensions as ours.
+
+    Its reconstruction loss is a mean over pixels; two 784ths of the KL make the sum an ELBO of a
+    Gaussian of spread 1.
+    """
+
+    def make(self, options):
+        from pyod.models.vae import VAE
+
+        return VAE(latent_dim=LATENT_DIM, capacity=np.inf, beta=2 / 784, **options)
+
+
+class PythaeFlow(Line):
+    """pythae's planar-flow VAE around our encoder and decoder, with its cross-entropy.
+
+    Its squared error fixes the spread of a pixel at 1, where pixels lie between 0 and 1: hardly
+    anything is worth keeping in the latent vector then.
+    """
+
+    main_score = "neighbours_cosine"
+    default_epochs = VAE.default_epochs
+
+    def fit(self, X, y):
+        torch.manual_seed(self.seed)
+        self.model = Pythae("FlowVAE", (1, 28, 28), BATCH_SIZE, self.epochs, DEVICE)
+        self.model.reconstruction_loss = "bce"
+        self.model.seed = self.seed
+        self.model.fit(X[:, None], y)
+        return self
+
+    def space(self, X):
+        return self.model.transform(X[:, None])
+
+    def scores(self, data: Digits):
+        return novelty_scores.of_space(self.space(data.X), self.space(data.X_test), self.seed)
+
+
+BASELINES = {
+    "raw pixels": RawPixels,
+    "PCA + LOF": PCALOF,
+    "plain ResNet18": PlainResNet18,
+    "PyOD AutoEncoder": PyODAutoEncoder,
+    "PyOD VAE": PyODVAE,
+    "PyOD VAE, with KL": PyODVAEWithKL,
+    "pythae planar flows": PythaeFlow,
+}
+NEEDS_EXTRA = ("PyOD", "pythae")

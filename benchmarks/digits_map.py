@@ -1,0 +1,82 @@
+"""The map of all test images: how it is made, what it shows of the digits, and its picture."""
+
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from digits_data import Digits
+from sklearn.cluster import HDBSCAN, KMeans
+from sklearn.manifold import trustworthiness
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from icecore_sk import ClusterTransformer
+from icecore_sk.metrics import clustering_accuracy, novel_class_report
+
+SMALLEST_SHARE = 0.01  # a tenth of a digit's share of the test images
+N_MAP_NEIGHBORS = 15
+
+
+def measure_map(H: np.ndarray, data: Digits, metric: str, seed: int) -> tuple[dict, np.ndarray]:
+    """Reduce to two dimensions, cluster twice, and compare with the digits."""
+    from umap import UMAP
+
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_jobs value")
+        mapping = UMAP(min_dist=0.0, metric=metric, random_state=seed).fit_transform(H)
+    row = {"umap_metric": metric, "umap_seconds": time.perf_counter() - started}
+    smallest = max(5, int(SMALLEST_SHARE * len(H)))
+    for name, clusterer in {
+        "kmeans10": KMeans(10, n_init=10, random_state=seed),
+        "hdbscan": HDBSCAN(min_cluster_size=smallest, copy=True),
+    }.items():
+        row[name] = compare(ClusterTransformer(clusterer).fit(mapping), data)
+    k = N_MAP_NEIGHBORS
+    row["trustworthiness"] = trustworthiness(H, mapping, n_neighbors=k, metric=metric)
+    vote = KNeighborsClassifier(k).fit(mapping[::2], data.y_test[::2])
+    row["knn15_accuracy"] = vote.score(mapping[1::2], data.y_test[1::2])
+    return row, mapping
+
+
+def compare(model: ClusterTransformer, data: Digits) -> dict:
+    """Compare clusters with all ten digits; noise is wrong in ACC and a cluster elsewhere."""
+    y, labels = data.y_test, model.labels_
+    report = novel_class_report(y, labels, list(data.held_out))
+    return {
+        "clusters": model.n_clusters_,
+        "noise": model.n_noise_,
+        "ACC": clustering_accuracy(y, labels),
+        "NMI": normalized_mutual_info_score(y, labels),
+        "ARI": adjusted_rand_score(y, labels),
+        "held_out": {
+            str(c): {"recall": r["recall"], "purity": r["purity"]} for c, r in report.iterrows()
+        },
+    }
+
+
+def draw(maps: dict[str, Path], title: str, path: Path) -> None:
+    """Draw the maps whose coordinates are at hand, coloured by digit."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from icecore_sk.plotting import ParticleMapDisplay
+
+    found = {name: file for name, file in maps.items() if file.exists()}
+    if not found:
+        return
+    n_columns = min(3, len(found))
+    n_rows = -(-len(found) // n_columns)
+    size = (5 * n_columns, 5 * n_rows)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained")
+    for ax in np.ravel(axes)[len(found) :]:
+        ax.set_axis_off()
+    for ax, (name, file) in zip(np.ravel(axes), found.items(), strict=False):
+        arrays = np.load(file)
+        ParticleMapDisplay.from_predictions(arrays["mapping"], arrays["y"], ax=ax, title=name)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=60)
+    plt.close(figure)

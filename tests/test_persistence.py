@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_pipelines import make_pipelines
 
-from icecore_sk import VAE, AutoEncoder, OutlierScorer, ResNet18Classifier
+from icecore_sk import VAE, OutlierScorer, ResNet18Classifier
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:n_jobs value"),
@@ -68,7 +68,8 @@ def test_state_after_a_warm_start_fits_again(digits):
 
 def test_estimator_with_a_frozen_encoder_survives(digits):
     classifier = make_network("ResNet18Classifier", max_epochs=1).fit(*digits)
-    model = AutoEncoder(2, max_epochs=1, encoder=FrozenEstimator(classifier)).fit(digits[0])
+    frozen = FrozenEstimator(classifier)
+    model = make_network("AutoEncoder", max_epochs=1, encoder=frozen).fit(digits[0])
     again = through_skops(model)
     np.testing.assert_array_equal(model.transform(digits[0]), again.transform(digits[0]))
 

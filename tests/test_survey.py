@@ -283,7 +283,7 @@ def test_command_line(particles, half_labelled, tmp_path, capsys):
     (warning,) = [line for line in printed.err.splitlines() if "labels" in line]
     assert warning.startswith("icecore: warning: labels has 1 id(s)")
     assert "'NOBODY'" in warning
-    record = json.loads((out / "survey.json").read_text())
+    record = json.loads((out / "survey.json").read_text())["record"]
     assert record["read"]["labels"]["unknown"] == 1
     assert record["read"]["labels"]["matched"] == len(known)
     before = (out / "report.html").read_text()

@@ -49,7 +49,7 @@ class SelfLabelledClassifier(TransformerMixin, MetaEstimatorMixin, BaseEstimator
         Clusters found, noise not counted.
     n_noise_ : int
         Training rows in no cluster; the classifier is fitted without them.
-    classes_ : ndarray of shape (n_clusters_,)
+    classes_ : ndarray of shape (n_clusters,)
         The clusters, as the columns of `predict_proba`.
     n_features_in_ : int
         Columns of X, where the classifier counts them.
@@ -167,7 +167,7 @@ class SelfLabelledClassifier(TransformerMixin, MetaEstimatorMixin, BaseEstimator
 
         Returns
         -------
-        probabilities : ndarray of shape (n, n_clusters_)
+        probabilities : ndarray of shape (n, n_clusters)
         """
         check_is_fitted(self)
         return self.classifier_.predict_proba(X)

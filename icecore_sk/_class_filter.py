@@ -10,19 +10,19 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, StratifiedKFold, check_cv
-from sklearn.utils import _safe_indexing, column_or_1d, get_tags, indexable
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from icecore_sk._input import n_missing_labels
+from icecore_sk._input import check_target
 from icecore_sk._random import draw_seed, seeded
+from icecore_sk._wrapping import WrapsClassifier
 
 RESCUE = 0.01
 RUN = "run"
 
 
-class ClassFilter(MetaEstimatorMixin, BaseEstimator):
+class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
     """Says which rows to keep when one class, such as dust, is to be removed.
 
     A row is removed where the probability that `classifier` gives to the class `remove` lies above
@@ -217,15 +217,6 @@ class ClassFilter(MetaEstimatorMixin, BaseEstimator):
         }
         return table
 
-    # Absent, as in a Pipeline, where the fitted classifier has none.
-    @property
-    def n_features_in_(self) -> int:
-        return self.classifier_.n_features_in_
-
-    @property
-    def feature_names_in_(self) -> np.ndarray:
-        return self.classifier_.feature_names_in_
-
     # ---------------------------------------------------------------- input
 
     def _check_classifier(self) -> None:
@@ -257,22 +248,8 @@ class ClassFilter(MetaEstimatorMixin, BaseEstimator):
         return runs.to_numpy() if runs.nunique() > 1 else None
 
     def _check_target(self, y) -> np.ndarray:
-        if y is None:
-            raise ValueError("ClassFilter requires y to be passed, but the target y is None.")
-        n_missing = n_missing_labels(y)
-        if n_missing:
-            raise ValueError(
-                f"y contains {n_missing} missing label(s) (NaN or None). Drop these rows: "
-                "keep = ~pandas.isna(y); fit(X[keep], y[keep])."
-            )
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
+        y = check_target(self, y, "Drop these rows: keep = ~pandas.isna(y); fit(X[keep], y[keep]).")
         classes = np.unique(y).tolist()
-        if len(classes) < 2:
-            raise ValueError(
-                f"ClassFilter needs at least 2 classes, but y holds {len(classes)} class: "
-                f"{classes}."
-            )
         if self.remove not in classes:
             raise ValueError(f"remove={self.remove!r} is no class of y; expected one of {classes}.")
         return y
@@ -430,9 +407,6 @@ class ClassFilter(MetaEstimatorMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        inner = get_tags(self.classifier)
-        tags.input_tags = inner.input_tags
-        tags.non_deterministic = inner.non_deterministic
         tags.target_tags.required = True
         return tags
 

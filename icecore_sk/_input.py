@@ -5,7 +5,8 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_array
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from icecore_sk import _images
@@ -17,6 +18,24 @@ def n_missing_labels(y) -> int:
     In an array of strings NaN is the string "nan".
     """
     return int(pd.isna(np.asarray(y, dtype=object)).sum())
+
+
+def check_target(estimator, y, way_out: str) -> np.ndarray:
+    """Return labels of two classes or more, none missing; `way_out` says what to do with those."""
+    name = type(estimator).__name__
+    if y is None:
+        raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+    n_missing = n_missing_labels(y)
+    if n_missing:
+        raise ValueError(f"y contains {n_missing} missing label(s) (NaN or None). {way_out}")
+    y = column_or_1d(y, warn=True)
+    check_classification_targets(y)
+    classes = np.unique(y).tolist()
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name} needs at least 2 classes, but y holds {len(classes)} class: {classes}."
+        )
+    return y
 
 
 class ImageInputMixin:

@@ -2,23 +2,22 @@
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import StratifiedKFold, check_cv
-from sklearn.utils import _safe_indexing, column_or_1d, get_tags, indexable
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import HasMethods
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from icecore_sk._input import n_missing_labels
+from icecore_sk._input import check_target
 from icecore_sk._random import draw_seed, seeded
+from icecore_sk._wrapping import PassesOnFeatures
 
 MAX_ITER, TOLERANCE = 10_000, 1e-7
 
 
-class LabelShiftCorrection(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class LabelShiftCorrection(PassesOnFeatures, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Corrects a classifier for the shares that the classes have in another run.
 
     A classifier that learned from a run with one protist in five expects one in five, or as many of
@@ -131,7 +130,13 @@ class LabelShiftCorrection(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         self._validate_params()
         X, y = indexable(X, y)
-        y = self._check_target(y)
+        y = check_target(
+            self,
+            y,
+            "Fit on the other rows, keep = ~pandas.isna(y); fit(X[keep], y[keep]), then "
+            "adapt(X[~keep]).",
+        )
+        self.classes_ = np.unique(y)
         seed = draw_seed(self.random_state)
         log_p, labels = self._held_out(X, y, seed)
         # Fitting a FrozenEstimator leaves it as it is.
@@ -192,68 +197,7 @@ class LabelShiftCorrection(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "classifier_")
         return self.classes_[self._log_joint(X).argmax(axis=1)]
 
-    @available_if(lambda self: hasattr(self.classifier, "transform"))
-    def transform(self, X):
-        """Return what the classifier's `transform` returns.
-
-        Parameters
-        ----------
-        X : whatever `classifier` takes
-
-        Returns
-        -------
-        features : ndarray
-        """
-        check_is_fitted(self, "classifier_")
-        return self.classifier_.transform(X)
-
-    @available_if(lambda self: hasattr(self.classifier, "score_samples"))
-    def score_samples(self, X):
-        """Return how familiar each row looks: the classifier's `score_samples`.
-
-        Parameters
-        ----------
-        X : whatever `classifier` takes
-
-        Returns
-        -------
-        scores : ndarray of shape (n,)
-            Higher is more normal.
-        """
-        check_is_fitted(self, "classifier_")
-        return self.classifier_.score_samples(X)
-
-    # Absent, as in a Pipeline, where the fitted classifier has none.
-    @property
-    def n_features_in_(self) -> int:
-        return self.classifier_.n_features_in_
-
-    @property
-    def feature_names_in_(self) -> np.ndarray:
-        return self.classifier_.feature_names_in_
-
     # ---------------------------------------------------------------- parts of fit
-
-    def _check_target(self, y) -> np.ndarray:
-        if y is None:
-            raise ValueError(
-                "LabelShiftCorrection requires y to be passed, but the target y is None."
-            )
-        n_missing = n_missing_labels(y)
-        if n_missing:
-            raise ValueError(
-                f"y contains {n_missing} missing label(s) (NaN or None). Fit on the other rows, "
-                "keep = ~pandas.isna(y); fit(X[keep], y[keep]), then adapt(X[~keep])."
-            )
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        self.classes_ = np.unique(y)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"LabelShiftCorrection needs at least 2 classes, but y holds {len(self.classes_)} "
-                f"class: {self.classes_.tolist()}."
-            )
-        return y
 
     def _held_out(self, X, y, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return log-probabilities of rows that the classifier was not fitted on, and labels."""
@@ -303,15 +247,8 @@ class LabelShiftCorrection(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return log_softmax(log_p / self.temperature_ + self.bias_, axis=1)
 
     def _log_joint(self, X) -> np.ndarray:
-        with np.errstate(divide="ignore"):  # of a class that the run has not
-            return self._calibrated(self.classifier_, X) + np.log(self.shares_ / self.prior_)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        inner = get_tags(self.classifier)
-        tags.input_tags = inner.input_tags
-        tags.non_deterministic = inner.non_deterministic
-        return tags
+        log_p = self._calibrated(self.classifier_, X)
+        return reweighted(log_p, self.prior_, self.shares_)
 
 
 def calibrate(log_p: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
@@ -340,6 +277,12 @@ def calibrate(log_p: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]
     return float(np.exp(-found[0])), found[1:]
 
 
+def reweighted(log_p: np.ndarray, prior: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return log-probabilities for other shares than `prior`, but for a constant of each row."""
+    with np.errstate(divide="ignore"):  # of a class that the run has not
+        return log_p + np.log(shares / prior)
+
+
 def find_shares(log_p: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """Return the shares of the classes under which unlabelled rows are most likely.
 
@@ -351,9 +294,7 @@ def find_shares(log_p: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """
     shares = prior
     for _ in range(MAX_ITER):
-        with np.errstate(divide="ignore"):
-            joint = log_p + np.log(shares / prior)
-        new = np.exp(joint - logsumexp(joint, axis=1, keepdims=True)).mean(axis=0)
+        new = softmax(reweighted(log_p, prior, shares), axis=1).mean(axis=0)
         done = np.abs(new - shares).max() < TOLERANCE
         shares = new
         if done:

@@ -4,22 +4,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk._random import draw_seed, seeded
+from icecore_sk._wrapping import PassesOnFeatures, classifier_has
 
 
-def _classifier_has(name: str):
-    """Return a check whether the classifier, the fitted one where there is one, has a method."""
-
-    def check(self) -> bool:
-        return hasattr(getattr(self, "classifier_", self.classifier), name)
-
-    return available_if(check)
-
-
-class SelfLabelledClassifier(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
+class SelfLabelledClassifier(PassesOnFeatures, TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     """Learns, without labels, features that tell particles apart: a classifier of clusters.
 
     An autoencoder spends its latent space on whatever takes many pixels. A classifier spends its
@@ -157,7 +148,7 @@ class SelfLabelledClassifier(TransformerMixin, MetaEstimatorMixin, BaseEstimator
         check_is_fitted(self)
         return self.classifier_.predict(X)
 
-    @_classifier_has("predict_proba")
+    @classifier_has("predict_proba")
     def predict_proba(self, X):
         """Return the probability of each cluster.
 
@@ -172,45 +163,6 @@ class SelfLabelledClassifier(TransformerMixin, MetaEstimatorMixin, BaseEstimator
         check_is_fitted(self)
         return self.classifier_.predict_proba(X)
 
-    def transform(self, X):
-        """Return the classifier's features.
-
-        Parameters
-        ----------
-        X : whatever `classifier` takes
-
-        Returns
-        -------
-        features : ndarray of shape (n, n_features)
-        """
-        check_is_fitted(self)
-        return self.classifier_.transform(X)
-
-    @_classifier_has("score_samples")
-    def score_samples(self, X):
-        """Return how much each row looks like one of the clusters.
-
-        Parameters
-        ----------
-        X : whatever `classifier` takes
-
-        Returns
-        -------
-        scores : ndarray of shape (n,)
-            The classifier's: higher is more normal.
-        """
-        check_is_fitted(self)
-        return self.classifier_.score_samples(X)
-
-    # Absent, as in a Pipeline, where the fitted classifier has none.
-    @property
-    def n_features_in_(self) -> int:
-        return self.classifier_.n_features_in_
-
-    @property
-    def feature_names_in_(self) -> np.ndarray:
-        return self.classifier_.feature_names_in_
-
     @property
     def history_(self):
         return self.classifier_.history_
@@ -221,9 +173,5 @@ class SelfLabelledClassifier(TransformerMixin, MetaEstimatorMixin, BaseEstimator
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags = get_tags(self.classifier).input_tags
-        tags.non_deterministic = (
-            get_tags(self.classifier).non_deterministic
-            or get_tags(self.clusterer).non_deterministic
-        )
+        tags.non_deterministic |= get_tags(self.clusterer).non_deterministic
         return tags

@@ -6,16 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from api_names import public_names
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-MODULES = (
-    "icecore_sk",
-    "icecore_sk.datasets",
-    "icecore_sk.metrics",
-    "icecore_sk.plotting",
-    "icecore_sk.survey",
-)
-NAMES = [(module, name) for module in MODULES for name in importlib.import_module(module).__all__]
+NAMES = public_names()
 OBJECTS = {
     f"{module}.{name}": getattr(importlib.import_module(module), name) for module, name in NAMES
 }

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+from parts import write_part
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "benchmarks" / "results"
-PART = REPOSITORY / "docs" / "_parts" / "benchmark_tables.md"
 HEADING = re.compile(r"^#+ ", re.MULTILINE)
 # What the folders hold, in the order of the page. A folder without tables yet has no section.
 SECTIONS = {
@@ -87,14 +88,11 @@ def pictures(key: str) -> list[str]:
     return lines
 
 
-def write_part(app) -> None:
-    """Write the part where it has changed, so that an unchanged page is not built again."""
-    PART.parent.mkdir(exist_ok=True)
-    text = make_part()
-    if not PART.is_file() or PART.read_text() != text:
-        PART.write_text(text)
+def write_tables(app) -> None:
+    """Write the tables as a part of the page."""
+    write_part("benchmark_tables.md", make_part())
 
 
 def setup(app):
-    app.connect("builder-inited", write_part)
+    app.connect("builder-inited", write_tables)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

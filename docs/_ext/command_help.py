@@ -2,14 +2,14 @@
 
 import argparse
 import os
-from pathlib import Path
 
-PARTS = Path(__file__).resolve().parents[1] / "_parts"
+from parts import write_part
+
 COMMANDS = ("demo", "survey", "report")
 
 
 def write_help(app) -> None:
-    """Write one text per command where it has changed."""
+    """Write one text per command."""
     from icecore_sk.survey.cli import make_parser
 
     # Help is broken into lines of the terminal's width, and builds must not depend on that.
@@ -19,12 +19,8 @@ def write_help(app) -> None:
         for action in make_parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
-    PARTS.mkdir(exist_ok=True)
     for name in COMMANDS:
-        text = commands.choices[name].format_help()
-        path = PARTS / f"help_{name}.txt"
-        if not path.is_file() or path.read_text() != text:
-            path.write_text(text)
+        write_part(f"help_{name}.txt", commands.choices[name].format_help())
 
 
 def setup(app):

@@ -1,0 +1,75 @@
+"""What an estimator around a classifier passes on."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+
+def classifier_has(name: str):
+    """Make a method available where the classifier, the fitted one if there is one, has it too."""
+
+    def check(self) -> bool:
+        return hasattr(getattr(self, "classifier_", self.classifier), name)
+
+    return available_if(check)
+
+
+class WrapsClassifier:
+    """Tells the columns and the input of `classifier`, fitted as `classifier_`, as its own."""
+
+    classifier: Any
+    classifier_: Any
+
+    # Absent, as in a Pipeline, where the fitted classifier has none.
+    @property
+    def n_features_in_(self) -> int:
+        return self.classifier_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        return self.classifier_.feature_names_in_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.classifier)
+        tags.input_tags = inner.input_tags
+        tags.non_deterministic = inner.non_deterministic
+        return tags
+
+
+class PassesOnFeatures(WrapsClassifier):
+    """Also has the features and the familiarity of the classifier, where that has them."""
+
+    @classifier_has("transform")
+    def transform(self, X):
+        """Return the classifier's features.
+
+        Parameters
+        ----------
+        X : whatever `classifier` takes
+
+        Returns
+        -------
+        features : ndarray of shape (n, n_features)
+        """
+        check_is_fitted(self, "classifier_")
+        return self.classifier_.transform(X)
+
+    @classifier_has("score_samples")
+    def score_samples(self, X):
+        """Return how familiar each row looks: the classifier's `score_samples`.
+
+        Parameters
+        ----------
+        X : whatever `classifier` takes
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+            Higher is more normal.
+        """
+        check_is_fitted(self, "classifier_")
+        return self.classifier_.score_samples(X)

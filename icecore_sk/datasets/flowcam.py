@@ -131,7 +131,7 @@ def load_flowcam(
     y, counts = join_labels(
         known,
         particles.index,
-        all_ids=np.concatenate([run.all_ids for run in runs]),
+        left_out=np.concatenate([run.all_ids for run in runs]),
         runs=[run.name for run in runs],
     )
     particles.attrs["labels"] = counts

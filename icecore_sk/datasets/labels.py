@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from icecore_sk.datasets.flowcam_export import ID, read_whole_csv
@@ -43,7 +42,10 @@ def read_labels(labels) -> pd.DataFrame:
 
 
 def join_labels(
-    known: pd.DataFrame, index: pd.Index, all_ids: np.ndarray, runs: Collection[str]
+    known: pd.DataFrame,
+    index: pd.Index,
+    left_out: Collection[str] = (),
+    runs: Collection[str] | None = None,
 ) -> tuple[pd.Series, dict[str, int]]:
     """Return the label of each particle, and how many labels found what.
 
@@ -53,19 +55,21 @@ def join_labels(
         What `read_labels` returns.
     index : Index
         Of the particles; their ids are its level "id", or the first.
-    all_ids : ndarray of str
-        Ids of the particles and of those that were left out of their table.
-    runs : collection of str
-        Names of the particles' runs.
+    left_out : collection of str
+        Ids of particles that were read, but left out of the table; any others do no harm.
+    runs : collection of str or None
+        Names of the runs that were read. By default those of the level "run", if there is one.
     """
-    ids = ids_of(index)
+    ids = index.get_level_values("id" if "id" in index.names else 0).astype(str)
+    if runs is None:
+        runs = set(index.get_level_values("run")) if "run" in index.names else ()
     values = known["label"].astype(object).reindex(ids).to_numpy(object, copy=True)
     values[pd.isna(values) | (values == "")] = None
     y = pd.Series(values, index=index, name="label", dtype=object)
     if known["label"].dtype.kind in "biu" and y.notna().all():
         y = y.astype(known["label"].dtype)
     found = known.index.isin(ids)
-    dropped = known.index.isin(all_ids) & ~found
+    dropped = known.index.isin(list(left_out)) & ~found
     # A label file covers a campaign; which of its runs are not loaded only the file can tell.
     elsewhere = ~found & ~dropped
     if "run" in known:
@@ -95,8 +99,3 @@ def join_labels(
     if message:
         warnings.warn(message, UserWarning, stacklevel=3)
     return y, counts
-
-
-def ids_of(index: pd.Index) -> pd.Index:
-    """Return the ids of particles as text: of the level "id", or the first."""
-    return index.get_level_values("id" if "id" in index.names else 0).astype(str)

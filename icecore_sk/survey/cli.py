@@ -7,7 +7,7 @@ import warnings
 
 from icecore_sk import VAE, AutoEncoder, FlowVAE, __version__
 from icecore_sk.datasets import load_flowcam, load_particles
-from icecore_sk.datasets.labels import ids_of, join_labels, read_labels
+from icecore_sk.datasets.labels import join_labels, read_labels
 from icecore_sk.survey.demo import run_demo
 
 MODELS = {model.__name__: model for model in (AutoEncoder, FlowVAE, VAE)}
@@ -225,13 +225,7 @@ def read_particles(args: argparse.Namespace):
     particles = load_particles(files[0])
     if known is None:
         return particles, None
-    names = particles.index.names
-    labels, particles.attrs["labels"] = join_labels(
-        known,
-        particles.index,
-        all_ids=ids_of(particles.index).to_numpy(),
-        runs=set(particles.index.get_level_values("run")) if "run" in names else (),
-    )
+    labels, particles.attrs["labels"] = join_labels(known, particles.index)
     return particles, labels
 
 

@@ -55,19 +55,20 @@ def make_steps(record: Mapping) -> list[dict]:
 
     A step that says what it does is shown by that instead of its short name.
     """
-    shown = {"name": lambda step: step.get("does", step["name"]), "seconds": _whole_seconds}
     return [
-        {
-            key: say(shown[key](step) if key in shown else value)
-            for key, value in step.items()
-            if key != "does"
-        }
+        {key: say(_of_step(step, key)) for key in step if key != "does"}
         for step in record.get("steps") or []
     ]
 
 
-def _whole_seconds(step: Mapping) -> int | str:
-    return "<1" if step["seconds"] < 1 else round(step["seconds"])
+def _of_step(step: Mapping, key: str):
+    value = step[key]
+    if key == "name":
+        return step.get("does", value)
+    # Whole seconds, where they are a number at all: a record may come from anywhere.
+    if key == "seconds" and isinstance(value, int | float) and np.isfinite(value):
+        return "<1" if value < 1 else round(value)
+    return value
 
 
 def make_consistency(record: Mapping) -> dict:

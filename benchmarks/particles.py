@@ -27,6 +27,7 @@ DATA = Path(os.environ.setdefault("ICECORE_DATA", str(SHARED)))
 import leave_class  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from digits_table import cell  # noqa: E402
 from provenance import kept  # noqa: E402
 from sklearn.ensemble import GradientBoostingClassifier  # noqa: E402
 from sklearn.feature_selection import VarianceThreshold  # noqa: E402
@@ -117,7 +118,8 @@ def across(model: str, run: str, seed: int, epochs: int, X, y, runs) -> dict:
     for other in sorted(set(runs) - {run}):
         test = runs == other
         X_test = columns_of(model, X[test])
-        if model.endswith("adapted"):
+        is_adapted = hasattr(fitted, "adapt")
+        if is_adapted:
             fitted.adapt(X_test)
         probabilities = fitted.predict_proba(X_test)
         predicted = fitted.classes_[probabilities.argmax(axis=1)]
@@ -127,7 +129,7 @@ def across(model: str, run: str, seed: int, epochs: int, X, y, runs) -> dict:
             "f1": dict(zip(classes, each.tolist(), strict=True)),
             "rows": int(test.sum()),
         }
-        if model.endswith("adapted"):
+        if is_adapted:
             shares = [float((y[test] == label).mean()) for label in classes]
             row["tests"][other]["shares"] = dict(zip(classes, shares, strict=True))
             row["tests"][other]["shares_found"] = dict(
@@ -251,7 +253,7 @@ def show(rows: dict[str, dict]) -> str:
         for test, result in row["tests"].items():
             table.setdefault((row["model"], row["train"], test), []).append(result)
     for (model, train, test), results in table.items():
-        cells = [spread([r[key] for r in results]) for key in ("macro_f1", "auroc")]
+        cells = [cell([r[key] for r in results]) for key in ("macro_f1", "auroc")]
         lines.append(f"| {model} | {train} | {test} | {' | '.join(cells)} | {len(results)} |")
     if of("filter"):
         lines += [
@@ -285,10 +287,6 @@ def show(rows: dict[str, dict]) -> str:
         rate = statistics.median(row["particles_per_second"])
         lines += ["", f"load_flowcam at {row['image_size']} px: {rate:.0f} particles per second."]
     return "\n".join(lines)
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 def main() -> None:

@@ -40,6 +40,9 @@ def measure(model, left_out: str, run: str, X: pd.DataFrame, y, runs) -> dict:
         scores = novelty_scores.of_classifier(
             H, logits, y[train], H_new, logits_new, model.random_state
         )
+        scores |= novelty_scores.details(
+            model, X.loc[train, ["image"]], y[train], X.loc[test, ["image"]], model.random_state
+        )
         for metric in ("euclidean", "cosine"):
             near = novelty_scores.neighbours(pixels, pixels_new, metric, model.random_state)
             scores[f"raw pixels, {metric}"] = near[f"neighbours_{metric}"]

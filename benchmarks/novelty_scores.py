@@ -7,6 +7,7 @@ them are of logits alone, others of the features before them, or of any latent s
 import numpy as np
 from scipy.special import logsumexp, softmax
 from sklearn.covariance import LedoitWolf
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from icecore_sk import OutlierScorer
@@ -94,6 +95,27 @@ def neighbours(H: np.ndarray, H_new: np.ndarray, metric: str, seed: int, algorit
         f"neighbours_{metric}": -parts["distance"].to_numpy(),
         f"density_{metric}": -parts["sparsity"].to_numpy(),
         f"outlier_scorer_{metric}": parts["score"].to_numpy(),
+    }
+
+
+def details(model, X, y, X_new, seed: int) -> dict[str, np.ndarray]:
+    """Scores of `OutlierScorer` from a classifier's third stage and from its classes.
+
+    `details` is minus the mean distance to the nearest training images in the third stage,
+    `classes` minus the Mahalanobis distance to the nearest class in the last layer, and
+    `details_and_classes` what `OutlierScorer` makes of both.
+    """
+    scorer = OutlierScorer(
+        FrozenEstimator(model),
+        n_neighbors=min(N_NEIGHBORS, len(X) - 1),
+        components=["detail_distance", "class_distance"],
+        random_state=seed,
+    )
+    table = scorer.fit(X, y).explain(X_new)
+    return {
+        "details": -table["detail_distance"].to_numpy(),
+        "classes": -table["class_distance"].to_numpy(),
+        "details_and_classes": table["score"].to_numpy(),
     }
 
 

@@ -376,6 +376,29 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
 
     # ---------------------------------------------------------------- inference
 
+    def intermediate_features(self, X):
+        """Return what the third of the encoder's four stages sees of each image.
+
+        The last layer of a classifier keeps what tells its classes apart, and a latent space what
+        takes many pixels. The stage before still holds the parts that an image is made of, and
+        where they are: neighbours there show images that are made of other parts.
+
+        Parameters
+        ----------
+        X : array or particle table
+            Images as in `fit`.
+
+        Returns
+        -------
+        features : ndarray of shape (n, 256), float32
+            The stage's maps, pooled to 2x2 where they are larger, and projected at random, by the
+            same projection in every network of its width.
+        """
+        (features,) = self._run(
+            X, lambda net, batch: net.encoder.intermediate_features(net.scaled(batch["image"]))
+        )
+        return features
+
     def _run(self, X, function, scalars: bool = False) -> list[np.ndarray]:
         """Apply `function(module, batch)` to all rows and return its outputs as arrays.
 

@@ -123,8 +123,8 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     ((3,), (3, 512))
     >>> clf.predict_proba(X[:3]).shape, clf.decision_function(X[:3]).shape
     ((3, 10), (3, 10))
-    >>> clf.score_samples(X[:3]).shape
-    (3,)
+    >>> clf.score_samples(X[:3]).shape, clf.intermediate_features(X[:3]).shape
+    ((3,), (3, 256))
     """
 
     _parameter_constraints: dict = {

@@ -20,14 +20,14 @@ from icecore_sk._outliers.scalars import Disagreement, size_scalar
 from icecore_sk._outliers.surprise import Surprise, combine
 from icecore_sk._random import draw_seed, seeded
 
-POSITIVE = {"distance", "sparsity", "class_distance", "size", "disagreement"}
+POSITIVE = {"distance", "sparsity", "detail_distance", "class_distance", "size", "disagreement"}
 
 
 class OutlierScorer(OutlierMixin, BaseEstimator):
     r"""Scores rows by everything that can make a particle unusual, and says what it was.
 
     An embedder, such as a `VAE` or a Pipeline that ends in one, maps X to a space; without one the
-    columns of X are the space. Up to seven component scores are taken:
+    columns of X are the space. Up to eight component scores are taken:
 
     - reconstruction: the loss of the embedder's reconstruction.
     - corrected_reconstruction: how far the loss lies above what is usual for as much ink, contrast
@@ -35,7 +35,9 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     - distance: mean distance to the nearest rows [1]_; far from everything.
     - sparsity: that distance as a multiple of the neighbours' own (in the manner of [2]_); beside a
       dense group.
-    - class_distance: Mahalanobis distance to the nearest known class.
+    - detail_distance: mean distance to the nearest rows in the third of the four stages of the
+      embedder's network; made of other parts, which its last layer may have forgotten.
+    - class_distance: Mahalanobis distance to the nearest known class [5]_.
     - size: the largest particles.
     - disagreement: the scalar that departs most from that of the row's neighbours, itself left
       out, in robust standard deviations.
@@ -115,6 +117,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     .. [3] Li, Zhao, Hu, Botta, Ionescu and Chen (2022). ECOD: unsupervised outlier detection
            using empirical cumulative distribution functions. IEEE TKDE.
     .. [4] Wilson (2019). The harmonic mean p-value for combining dependent tests. PNAS 116(4).
+    .. [5] Lee, Lee, Lee and Shin (2018). A simple unified framework for detecting
+           out-of-distribution samples and adversarial attacks. NeurIPS.
 
     Examples
     --------
@@ -191,7 +195,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         self.embedder_ = self._fit_embedder(X, y, seed)
         reading = Reading(X, self.embedder_, self.scalars, self.metric)
         self._learn(reading, y, seed)
-        table = self._measure(reading, self._neighbours.index, self._neighbours.distance)
+        details = None if self._details is None else self._details.distance
+        table = self._measure(reading, self._neighbours.index, self._neighbours.distance, details)
         self._scales = {
             name: Surprise(self._scaled(table, name), name in POSITIVE) for name in self.components_
         }
@@ -255,7 +260,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         table : DataFrame of n rows
             - score: as `score_samples` returns it; outlier: whether it is below `offset_`.
             - One column per component, the higher the more unusual: loss in nats or mean squared
-              error, distance in units of the space, sparsity as a ratio, class_distance in standard
+              error, distance in units of the space, sparsity as a ratio, detail_distance in units
+              of the network's third stage, class_distance in standard
               deviations, size in its own unit, corrected_reconstruction and disagreement in robust
               standard deviations.
             - scalar: which one disagrees most, where scalars are compared.
@@ -318,6 +324,11 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         """Learn the parts of every component in use."""
         self.n_neighbors_ = min(self.n_neighbors, len(reading) - 1)
         self._neighbours = Neighbours(reading.space, self.n_neighbors_, self.algorithm, seed)
+        self._details = None
+        if self._wants("detail_distance") and reading.has_intermediate:
+            self._details = Neighbours(
+                reading.intermediate, self.n_neighbors_, self.algorithm, seed
+            )
         self._disagreement = None
         if reading.scalars is not None:
             self._disagreement = Disagreement(
@@ -361,6 +372,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             and "an embedder with reconstruct, such as VAE(), and images in X",
             "distance": False,
             "sparsity": False,
+            "detail_distance": not reading.has_intermediate
+            and "an embedder with intermediate_features, such as ResNet18Classifier()",
             "class_distance": self._classes is None
             and "labels: pass y to fit, with -1, None or NaN for the rows without one",
             "size": self.size_name_ is None
@@ -390,18 +403,24 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
                 )
         self.components_ = [name for name in COMPONENTS if name in chosen]
 
+    def _wants(self, name: str) -> bool:
+        return isinstance(self.components, str) or name in self.components
+
     # ---------------------------------------------------------------- scoring
 
     def _table(self, X) -> pd.DataFrame:
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         reading = Reading(X, self.embedder_, self.scalars, self.metric, self._picked)
-        return self._measure(reading, *self._neighbours.find(reading.space))
+        details = None if self._details is None else self._details.find(reading.intermediate)[1]
+        return self._measure(reading, *self._neighbours.find(reading.space), details)
 
-    def _measure(self, reading: Reading, near, distance) -> pd.DataFrame:
+    def _measure(self, reading: Reading, near, distance, details) -> pd.DataFrame:
         """Return all components in their units, and what reasons are made of."""
         wanted = set(self.components_)
         table = {"distance": distance, "sparsity": self._neighbours.sparsity(near, distance)}
+        if details is not None:
+            table["detail_distance"] = details
         by_pixels = "size" in wanted and self._size_column is None
         if by_pixels or "corrected_reconstruction" in wanted:
             drawn = reading.drawn(self._grey_range)

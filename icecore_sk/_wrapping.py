@@ -73,3 +73,18 @@ class PassesOnFeatures(WrapsClassifier):
         """
         check_is_fitted(self, "classifier_")
         return self.classifier_.score_samples(X)
+
+    @classifier_has("intermediate_features")
+    def intermediate_features(self, X):
+        """Return what the third stage of the classifier's network sees.
+
+        Parameters
+        ----------
+        X : whatever `classifier` takes
+
+        Returns
+        -------
+        features : ndarray of shape (n, n_features)
+        """
+        check_is_fitted(self, "classifier_")
+        return self.classifier_.intermediate_features(X)

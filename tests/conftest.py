@@ -59,7 +59,7 @@ def fitted(request, digits):
 
 def outputs(model, X):
     """Return everything that a fitted network says of X, by method."""
-    names = ["transform", "score_samples"]
+    names = ["transform", "score_samples", "intermediate_features"]
     if hasattr(model, "predict_proba"):
         names += ["predict", "predict_proba", "decision_function"]
     else:

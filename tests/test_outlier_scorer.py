@@ -188,6 +188,7 @@ def test_a_pipeline_of_preprocessor_and_vae(networks):
         "corrected_reconstruction",
         "distance",
         "sparsity",
+        "detail_distance",
         "size",
         "disagreement",
     ]

@@ -29,8 +29,12 @@ class Embedding:
     def __init__(self, embedder):
         self.embedder = embedder
         self._steps = list(steps(embedder))
-        having = [i for i, step in enumerate(self._steps) if hasattr(step, "reconstruct")]
-        self._last = having[-1] if having else None
+        self._last = self._last_with("reconstruct")
+        self._looking = self._last_with("intermediate_features")
+
+    def _last_with(self, method: str) -> int | None:
+        having = [i for i, step in enumerate(self._steps) if hasattr(step, method)]
+        return having[-1] if having else None
 
     @property
     def network(self):
@@ -59,9 +63,22 @@ class Embedding:
 
     def network_input(self, X):
         """X as it reaches the step that reconstructs images, or as it is where there is none."""
-        if self.network is None:
-            return X
-        for step in self._steps[: self._last]:
+        return self._input_of(self._last, X)
+
+    @property
+    def looks(self) -> bool:
+        """Whether a step tells what its network's third stage sees."""
+        return self._looking is not None
+
+    def intermediate(self, X) -> np.ndarray:
+        """Return what the third stage of the last network sees of X."""
+        assert self._looking is not None
+        step = self._steps[self._looking]
+        return np.asarray(step.intermediate_features(self._input_of(self._looking, X)))
+
+    def _input_of(self, number: int | None, X):
+        """X as it reaches a step."""
+        for step in self._steps[: number or 0]:
             X = step.transform(X)
         return X
 

@@ -64,6 +64,16 @@ class Reading:
         return self.has_network or (self._embedding is not None and self._embedding.inverts)
 
     @property
+    def has_intermediate(self) -> bool:
+        """Whether a step of the embedder tells what its third stage sees."""
+        return self._embedding is not None and self._embedding.looks
+
+    @cached_property
+    def intermediate(self) -> np.ndarray:
+        assert self._embedding is not None
+        return self._embedding.intermediate(self._X)
+
+    @property
     def loss_unit(self) -> str:
         assert self._embedding is not None
         return self._embedding.loss_unit

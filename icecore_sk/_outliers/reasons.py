@@ -35,6 +35,14 @@ def corrected_reconstruction(row: pd.Series, typical: dict, k: int) -> str:
     )
 
 
+def detail_distance(row: pd.Series, typical: dict, k: int) -> str:
+    return (
+        "made of unusual parts: edges and textures at a mean distance of "
+        f"{number(row['detail_distance'])} from its {k} nearest, where "
+        f"{number(typical['detail_distance'])} is typical"
+    )
+
+
 def class_distance(row: pd.Series, typical: dict, k: int) -> str:
     return (
         f"far from every known class: {number(row['class_distance'])} sd from "
@@ -63,6 +71,7 @@ WORDS = {
         corrected_reconstruction,
         distance,
         sparsity,
+        detail_distance,
         class_distance,
         size,
         disagreement,

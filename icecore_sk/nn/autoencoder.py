@@ -82,7 +82,11 @@ class AutoEncoderNet(nn.Module):
             bias.fill_(math.log(mean / (1 - mean)) if is_logit else 0.0)
 
     def features(self, image: Tensor) -> Tensor:
-        return self.encoder((image - self.image_mean) / self.image_scale).float()  # (n, n_features)
+        return self.encoder(self.scaled(image)).float()  # (n, n_features)
+
+    def scaled(self, image: Tensor) -> Tensor:
+        """Return the images as the encoder takes them."""
+        return (image - self.image_mean) / self.image_scale
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the latent vector, shape (n, latent_dim)."""

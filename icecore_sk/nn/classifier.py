@@ -63,9 +63,13 @@ class ClassifierNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
+    def scaled(self, image: Tensor) -> Tensor:
+        """Return the images as the encoder takes them."""
+        return (image - self.image_mean) / self.image_scale
+
     def embed(self, image: Tensor, scalars: Tensor | None = None) -> Tensor:
         """Return the next-to-last layer, shape (n, n_features)."""
-        h = self.encoder((image - self.image_mean) / self.image_scale).float()
+        h = self.encoder(self.scaled(image)).float()
         if not self.n_scalars:
             return h
         assert scalars is not None

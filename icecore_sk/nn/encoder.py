@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from icecore_sk.nn.intermediate import intermediate_features
 from icecore_sk.nn.resnet import WIDTH, ResNet18Body
 
 STEMS = ("auto", "standard", "pooled", "strided", "plain")
@@ -66,6 +67,10 @@ class ResNet18Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.body(image)  # (n, 8 width)
+
+    def intermediate_features(self, image: Tensor) -> Tensor:
+        """Return what the third of the four stages sees, see `icecore_sk.nn.intermediate`."""
+        return intermediate_features(self.body.third_map(image))  # (n, 256)
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:

@@ -115,13 +115,17 @@ class ResNet18Body(nn.Module):
             BasicBlock(out_channels, out_channels, stride=1),
         )
 
-    def forward(self, image: Tensor) -> Tensor:
+    def stem(self, image: Tensor) -> Tensor:
         # The published order is ReLU, then pooling. Both are monotonous, so they commute, and
         # the ReLU of the largest map shrinks to a quarter.
         if self.pool:
             x = convolve_and_pool(image, self.conv1, self.bn1)
         else:
             x = self.bn1(self.conv1(image))
-        x = F.relu(x, inplace=True)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return x.mean((2, 3))  # (n, 8 width)
+        return F.relu(x, inplace=True)
+
+    def third_map(self, image: Tensor) -> Tensor:
+        return self.layer3(self.layer2(self.layer1(self.stem(image))))  # (n, 4 width, h, w)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.layer4(self.third_map(image)).mean((2, 3))  # (n, 8 width)

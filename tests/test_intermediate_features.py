@@ -1,0 +1,103 @@
+"""What the third stage of a network sees, and the outliers found by it."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import NARROW
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from icecore_sk import ImageMinMaxScaler, LabelShiftCorrection, OutlierScorer, ResNet18Classifier
+from icecore_sk.nn.intermediate import intermediate_features, signs
+
+
+@pytest.fixture(scope="module")
+def textures():
+    """Smooth discs and squares; the last one has a fine pattern, and is as bright as the others."""
+    rng = np.random.RandomState(0)
+    rows, columns = np.mgrid[:16, :16]
+    X, y = np.zeros((160, 16, 16), np.uint8), np.tile([0, 1], 80)
+    for i in range(160):
+        a, b = rows - 7.5 - rng.uniform(-2, 2), columns - 7.5 - rng.uniform(-2, 2)
+        size = rng.uniform(3.5, 5)
+        inside = (a**2 + b**2 < size**2) if y[i] else (np.maximum(abs(a), abs(b)) < size)
+        X[i][inside] = rng.randint(110, 150)
+    X[-1][(rows + columns) % 2 == 0] = 0
+    X[-1] = np.minimum(X[-1], 127) * 2
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def classifier(textures):
+    return ResNet18Classifier(max_epochs=3, random_state=0, **NARROW).fit(*textures)
+
+
+def test_shape_and_dtype(classifier, textures):
+    features = classifier.intermediate_features(textures[0][:7])
+    assert features.shape == (7, 256)
+    assert features.dtype == np.float32
+
+
+def test_the_projection_keeps_distances():
+    maps = torch.rand(40, 64, 2, 2, generator=torch.Generator().manual_seed(0)) ** 3
+    ratio = torch.pdist(intermediate_features(maps)) / torch.pdist(maps.flatten(1))
+    assert 0.98 < ratio.mean() < 1.02
+    assert ratio.min() > 0.8
+    assert ratio.max() < 1.2
+
+
+def test_the_projection_never_changes():
+    # Features of training rows are saved in scorers, to be compared with those of later versions.
+    assert (signs(6)[:, 0] > 0).tolist() == [False, True, True, False, True, True]
+    assert set(abs(signs(6)).unique().tolist()) == {1 / 16}
+
+
+def test_large_maps_are_pooled(textures):
+    X = np.kron(textures[0][:20], np.ones((4, 4), np.uint8))
+    model = ResNet18Classifier(max_epochs=1, random_state=0, **NARROW).fit(X, textures[1][:20])
+    assert model.intermediate_features(X).shape == (20, 256)
+    wide = X[:, :32]
+    model = ResNet18Classifier(max_epochs=1, random_state=0, **NARROW).fit(wide, textures[1][:20])
+    assert model.intermediate_features(wide[:3]).shape == (3, 256)
+
+
+def test_a_strange_texture_is_found_by_its_details_and_told(classifier, textures):
+    X, y = textures
+    scorer = OutlierScorer(
+        FrozenEstimator(classifier), components=["detail_distance"], random_state=0
+    ).fit(X, y)
+    table = scorer.explain(X)
+    assert table["score"].argmin() == 159
+    reason = table["reason"][159]
+    assert reason.startswith("made of unusual parts: edges and textures at a mean distance of ")
+    typical = table["detail_distance"].median()
+    assert table["detail_distance"][159] > 1.2 * typical
+    np.testing.assert_array_equal(scorer.score_samples(X[[5]]), scorer.score_samples(X)[[5]])
+
+
+def test_auto_takes_details_where_a_step_of_the_embedder_has_them(classifier, textures):
+    X, y = textures
+    scorer = OutlierScorer(FrozenEstimator(classifier)).fit(X, y)
+    assert "detail_distance" in scorer.components_
+    pipe = make_pipeline(ImageMinMaxScaler(), ResNet18Classifier(max_epochs=1, **NARROW), PCA(2))
+    inside = OutlierScorer(pipe, components=["detail_distance"], random_state=0).fit(X, y)
+    # The network sees what the steps before it make of X.
+    scaler, network, _ = (step for _, step in inside.embedder_.steps)
+    rows = network.intermediate_features(scaler.transform(X))
+    by_rows = OutlierScorer(components=["distance"]).fit(rows)
+    np.testing.assert_allclose(inside.score_samples(X), by_rows.score_samples(rows), rtol=1e-6)
+
+
+def test_a_wrapper_passes_them_on(classifier, textures):
+    model = LabelShiftCorrection(FrozenEstimator(classifier)).fit(*textures)
+    features = model.intermediate_features(textures[0][:5])
+    np.testing.assert_array_equal(features, classifier.intermediate_features(textures[0][:5]))
+    assert not hasattr(LabelShiftCorrection(LogisticRegression()), "intermediate_features")
+
+
+def test_an_embedder_without_a_network_is_refused(textures):
+    rows = textures[0].reshape(160, -1)
+    with pytest.raises(ValueError, match="needs an embedder with intermediate_features"):
+        OutlierScorer(PCA(2), components=["detail_distance"]).fit(rows)

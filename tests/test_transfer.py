@@ -19,8 +19,14 @@ N = 60
 AUTOENCODERS = {"AutoEncoder": AutoEncoder, "VAE": VAE, "FlowVAE": FlowVAE}
 FORMS = ("images", "rows", "table")
 SHAPE = (1, 8, 8)
-# Half the side after the first layer: a third of the time.
-NETWORK = {"net_params": {"stem": "pooled"}, "random_state": 0, "precision": "float32"}
+# Half the side after the first layer, an eighth of the channels: what starts where is the same.
+NETWORK = {
+    "net_params": {"stem": "pooled", "encoder_width": 8},
+    "random_state": 0,
+    "precision": "float32",
+}
+# What explodes and collapses must be a network as it is used.
+WIDE = {"net_params": {"stem": "pooled"}}
 
 
 def make_classifier(**params):
@@ -178,7 +184,7 @@ LATENT_DIM = 8
 
 def fit_vae(digits, cls=VAE, **params):
     """Fit 128 digits in 4 steps an epoch; return the history and the warnings' messages."""
-    params = {"max_epochs": 4, "batch_size": 32, **NETWORK, **params}
+    params = {"max_epochs": 4, "batch_size": 32, **NETWORK, **WIDE, **params}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model = cls(LATENT_DIM, **params).fit(digits[0][:128])
@@ -188,7 +194,7 @@ def fit_vae(digits, cls=VAE, **params):
 @pytest.fixture(scope="module")
 def over_trained(digits):
     """A classifier of 40 digits, trained until nothing is left of its loss, and on."""
-    params = {"max_epochs": 60, "lr": 0.05, "weight_decay": 0.0, "random_state": 2}
+    params = {"max_epochs": 60, "lr": 0.05, "weight_decay": 0.0, "random_state": 2, **WIDE}
     classifier = make_classifier(**params).fit(digits[0][:40], digits[1][:40])
     assert classifier.loss_curve_[-1] < 0.01
     return FrozenEstimator(classifier)
@@ -206,7 +212,7 @@ def exploded(digits, over_trained):
 
 
 def test_over_trained_encoder_explodes_the_kl_and_a_brief_one_does_not(digits, exploded):
-    brief = make_classifier(max_epochs=3).fit(digits[0][:40], digits[1][:40])
+    brief = make_classifier(max_epochs=3, **WIDE).fit(digits[0][:40], digits[1][:40])
     healthy, said = fit_vae(digits, **FLOWS, encoder=FrozenEstimator(brief))
     assert not said
     assert exploded["kl"].max() > 3 * healthy["kl"].max()
@@ -253,7 +259,7 @@ def test_posterior_collapse_and_its_cures(cure, digits, collapsed):
 
 def test_warm_start_does_not_bring_an_old_explosion_up_again(digits):
     X = digits[0][:128]
-    params = {"max_epochs": 2, "batch_size": 32, **NETWORK}
+    params = {"max_epochs": 2, "batch_size": 32, **NETWORK, **WIDE}
     model = VAE(LATENT_DIM, lr=0.2, warm_start=True, **params)
     with pytest.warns(ConvergenceWarning, match="exploded"):
         model.fit(X)

@@ -101,7 +101,7 @@ class FlowVAE(VAE):
     >>> from icecore_sk import FlowVAE
     >>> from icecore_sk.datasets import load_digit_images
     >>> X = load_digit_images().data
-    >>> model = FlowVAE(latent_dim=4, n_flows=2, max_epochs=2, random_state=0).fit(X[:200])
+    >>> model = FlowVAE(latent_dim=4, n_flows=2, max_epochs=1, random_state=0).fit(X[:100])
     >>> model.transform(X[:3]).shape, model.score_samples(X[:3]).shape
     ((3, 4), (3,))
     """

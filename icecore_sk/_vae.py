@@ -137,7 +137,7 @@ class VAE(AutoEncoder):
     >>> from icecore_sk import VAE
     >>> from icecore_sk.datasets import load_digit_images
     >>> X = load_digit_images().data
-    >>> model = VAE(latent_dim=4, max_epochs=2, random_state=0).fit(X[:200])
+    >>> model = VAE(latent_dim=4, max_epochs=1, random_state=0).fit(X[:100])
     >>> model.transform(X[:3]).shape, model.sample(5, random_state=0).shape
     ((3, 4), (5, 8, 8))
     >>> elbo = model.score_samples(X[:3])

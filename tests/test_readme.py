@@ -62,3 +62,24 @@ def test_page(page, capsys, tmp_path, monkeypatch):
 
 def test_pages_are_found():
     assert {"start", "images", "training"} <= {page.stem for page in WITH_PYTHON}
+
+
+def cells_of(text: str) -> dict[tuple[str, str], str]:
+    """Return what tables in Markdown say of each (first cell of a row, name of a column)."""
+    found: dict[tuple[str, str], str] = {}
+    names: list[str] = []
+    for line in text.splitlines():
+        row = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        if row and names and set(row[0]) != {"-"}:
+            for name, cell in zip(names[1:], row[1:], strict=True):
+                found.setdefault((row[0], name), cell)
+        names = names or row if row else []
+    return found
+
+
+def test_readme_shows_the_figures_that_were_measured():
+    page = ROOT / "benchmarks" / "results" / "leave_digits_out" / "README.md"
+    part = page.read_text().partition("\n## 2, 6 left out\n")[2].partition("\n## ")[0]
+    shown = cells_of(README.read_text().partition("<!-- figures")[2])
+    assert len(shown) > 20
+    assert shown.items() <= cells_of(part).items()

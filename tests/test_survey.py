@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from icecore_sk import VAE, ResNet18Classifier, SelfLabelledClassifier
 from icecore_sk.datasets import load_particles, make_particles, save_particles
-from icecore_sk.survey import survey
+from icecore_sk.survey import Survey, survey
 from icecore_sk.survey._steps import Steps
 from icecore_sk.survey._workflow import cluster, read_labelled
 from icecore_sk.survey.cli import main
@@ -310,3 +310,18 @@ def test_errors_are_one_line(command, message, capsys, tmp_path, monkeypatch):
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("clusters", "said"),
+    [
+        ([0], ["1 particle, 0 removed.", "1 cluster, 0 particles in none.", "1 outlier;"]),
+        ([0, 1, -1], ["3 particles, 0 removed.", "2 clusters, 1 particle in none.", "3 outliers;"]),
+    ],
+)
+def test_summary_counts_one_and_many(clusters, said):
+    rows = {"VAE cluster": clusters, "kept": True, "outlier": True}
+    table = pd.DataFrame(rows | {"outlier_score": -1.0, "reason": "largest"})
+    found = Survey(table, particles=None, maps={"VAE": ("VAE x", "VAE y")})
+    lines = found.summary().replace("Map of VAE: ", "").splitlines()
+    assert all(map(str.startswith, lines, said))

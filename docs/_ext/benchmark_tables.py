@@ -47,9 +47,6 @@ def title_of(path: Path, heading: str) -> str:
     """Return what a table is of, from the name of its file or folder."""
     name = path.parent.name if path.stem == "README" else path.stem
     words = name.replace("_", " ")
-    seed = re.fullmatch(r"leave_([\d_]+)_out_seed(\d+)", name)
-    if seed:
-        words = f"Digits {' and '.join(seed[1].split('_'))}, seed {seed[2]}"
     return heading if words == path.parts[-2] else words[0].upper() + words[1:]
 
 

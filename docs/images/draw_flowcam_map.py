@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.cm import ScalarMappable
 
 from icecore_sk.plotting import ParticleMapDisplay
 from icecore_sk.survey import cli
@@ -21,19 +22,30 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     """Draw the map of the VAE by label, and by how unusual each particle is."""
     place = table[["VAE x", "VAE y"]].to_numpy()
     unusual = table["outlier"].to_numpy(dtype=bool)
-    _, axes = plt.subplots(1, 2, figsize=(13, 4.6), layout="constrained")
-    left = ParticleMapDisplay.from_predictions(
-        place, table["label"], ax=axes[0], title="Labels, which the network never saw"
+    # One below the other, with large letters: a telephone shows the picture at half its size.
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 11), layout="constrained")
+    ParticleMapDisplay.from_predictions(place, table["label"], ax=top)
+    beside = top.get_legend()
+    top.legend(
+        beside.legend_handles,
+        [text.get_text() for text in beside.get_texts()],
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        ncols=2,
+        fontsize=15,
+        markerscale=1.5,
+        frameon=False,
     )
-    ParticleMapDisplay.from_predictions(
-        place,
-        table["outlier_score"],
-        name="outlier score (low: unusual)",
-        ax=axes[1],
-        title=f"How usual each particle is; {unusual.sum()} outliers ringed",
-    )
-    axes[1].scatter(*place[unusual].T, s=60, facecolor="none", edgecolor="black", linewidth=1)
-    left.figure_.savefig(path, dpi=110)
+    top.set_title("Labels, which the network never saw", fontsize=17)
+    ParticleMapDisplay.from_predictions(place, table["outlier_score"], ax=bottom, legend=False)
+    bottom.scatter(*place[unusual].T, s=60, facecolor="none", edgecolor="black", linewidth=1)
+    bottom.set_title(f"How usual; {unusual.sum()} outliers ringed", fontsize=17)
+    # Of its own, because the points are translucent.
+    colours = ScalarMappable(bottom.collections[0].norm, bottom.collections[0].cmap)
+    bar = figure.colorbar(colours, ax=bottom, location="bottom", extend="both")
+    bar.set_label("outlier score (low: unusual)", fontsize=15)
+    bar.ax.tick_params(labelsize=14)
+    figure.savefig(path, dpi=100)
 
 
 def main(folder: Path) -> None:

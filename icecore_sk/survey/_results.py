@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from icecore_sk._images import read_table
+from icecore_sk._numbers import count_of
 from icecore_sk.datasets import load_particles, save_particles
 from icecore_sk.survey._figures import write_figures
 from icecore_sk.survey.report import write_report
@@ -94,18 +95,20 @@ class Survey:
             Counts of particles, clusters and outliers, and how far the maps agree.
         """
         kept = self.table[self.table["kept"].astype(bool)]
-        lines = [f"{len(self.table):,} particles, {len(self.table) - len(kept):,} removed."]
+        n = len(self.table)
+        lines = [f"{count_of(n, 'particle')}, {n - len(kept):,} removed."]
         for name in self.maps:
             clusters = kept[f"{name} cluster"].astype(int)
-            found, noise = clusters[clusters >= 0].nunique(), int((clusters < 0).sum())
-            lines.append(f"Map of {name}: {found} clusters, {noise:,} particles in none.")
+            found = count_of(clusters[clusters >= 0].nunique(), "cluster")
+            noise = count_of(int((clusters < 0).sum()), "particle")
+            lines.append(f"Map of {name}: {found}, {noise} in none.")
         for pair, figures in self.record.get("consistency", {}).items():
             lines.append(
                 f"Maps of {pair} agree on {figures['overlap']:.0%} of the neighbours "
                 f"({figures['chance']:.1%} by chance)."
             )
         unusual = kept[kept["outlier"].astype(bool)].sort_values("outlier_score")
-        lines.append(f"{len(unusual):,} outliers; the most unusual:")
+        lines.append(f"{count_of(len(unusual), 'outlier')}; the most unusual:")
         for index, row in unusual.head(n_outliers).iterrows():
             lines.append(f"  {particle_id(index)}: {row['reason']}")
         return "\n".join(lines)

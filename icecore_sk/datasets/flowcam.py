@@ -46,7 +46,8 @@ def load_flowcam(
     ----------
     paths : str, path, or list of these
         Folders of runs, folders that hold such folders at any depth (hidden ones are skipped,
-        links followed), or the tables themselves.
+        links followed), or the tables themselves. A collage that a link leads out of its run's
+        folder is not read, and its particles count as dropped.
     image_size : int or tuple of (int, int), default=128
         Side, or height and width, of the images in pixels.
     resize : {"stretch", "pad"}, default="stretch"

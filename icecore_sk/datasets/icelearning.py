@@ -51,7 +51,8 @@ def load_icelearning(
     Parameters
     ----------
     root : str or path
-        Folder to which ``imgpaths`` are relative.
+        Folder to which ``imgpaths`` are relative. Crops that links lead out of it are left out,
+        and counted.
     files : str, path, list of these, or None, default=None
         CSV files, relative to `root` or absolute. None reads ``train.csv`` or, where it is
         missing, the classes' files (``camp.csv`` to ``cont.csv``), in `root` or ``root/datasets``.
@@ -230,7 +231,7 @@ def _read_crops(names, root, size, resize, min_side, dropped, verbose):
     bar = tqdm(names, unit=" particles", desc="load_icelearning", disable=None if verbose else True)
     for row, name in enumerate(bar):
         try:
-            crop = read_picture(root / name)
+            crop = read_picture(root / name, root)
         except UnreadableImageError as error:
             # By kind only: a missing folder should not list a thousand names.
             dropped[f"crop {str(error).split(' (')[0]}"] += 1

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import make_network, make_table
-from flowcam_run import make_run
+from flowcam_run import make_run, write_lst
 from test_particle_files import write_icelearning
 
 from icecore_sk.datasets import load_flowcam, load_icelearning, load_particles, save_particles
+from icecore_sk.survey._results import write_pages
 
 # ---------------------------------------------------------------- pictures and links
 
@@ -183,3 +184,41 @@ def test_checkpoint_whose_parts_do_not_fit(change, fit_again):
     rewrite(path, change)
     with pytest.raises(ValueError, match=r"checkpoint\.pt' cannot be read .*Delete it"):
         fit()
+
+
+# ---------------------------------------------------------------- what the fuzzer found
+
+
+def test_particle_among_the_fields_of_a_lst_file_is_not_lost(tmp_path):
+    """Where the header lost a line end, its last line was the first particle."""
+    folder = make_run(tmp_path / "run")
+    (folder / "run.csv").unlink()
+    fields = ["id", "image_x", "image_y", "image_w", "image_h", "collage_file"]
+    rows = [dict.fromkeys(fields, 20) | {"id": k, "collage_file": "x.tif"} for k in range(3)]
+    write_lst(folder / "run.lst", fields, rows)
+    text = (folder / "run.lst").read_text()
+    (folder / "run.lst").write_text(text.replace("image_y|double\n", "image_y|double", 1))
+    with pytest.raises(ValueError, match=r"run\.lst has 'image_y.*expected 'name\|type'"):
+        load_flowcam(folder, 16, verbose=0)
+
+
+def test_crop_named_twice_is_an_error_that_names_the_table(tmp_path):
+    rows = write_icelearning(tmp_path)
+    write_icelearning(tmp_path, rows=[rows[0], *rows])
+    with pytest.raises(ValueError, match=r"train\.csv: 1 path\(s\) occur more than once"):
+        load_icelearning(tmp_path, verbose=0)
+
+
+# ---------------------------------------------------------------- a survey's folder
+
+
+@pytest.mark.parametrize("name", ["particles.parquet", "survey.json"])
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"[]", b"{}", b"[" * 10**5, b"\xff\xfe{"])
+def test_damaged_folder_of_a_survey_is_an_error_that_names_the_file(name, content, tmp_path):
+    table = make_table(np.zeros((2, 4, 4), np.uint8))
+    save_particles(table, tmp_path / "images.arrow")
+    table.drop(columns="image").assign(kept=True).to_parquet(tmp_path / "particles.parquet")
+    (tmp_path / "survey.json").write_text('{"maps": {}, "record": {}, "histories": {}}')
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}' is damaged, or was not written by a survey"):
+        write_pages(tmp_path)

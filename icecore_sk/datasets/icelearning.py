@@ -104,13 +104,14 @@ def load_icelearning(
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"root={str(root)!r} is no folder.")
-    tables = [_read(path, root) for path in _find_files(root, files)]
+    paths = _find_files(root, files)
+    tables = [_read(path, root) for path in paths]
     table = pd.concat(tables, ignore_index=True)
     twice = table["id"][table["id"].duplicated()]
     if len(twice):
         raise ValueError(
-            f"{len(twice)} path(s) occur more than once, such as {twice.iloc[0]!r}. Pass each file "
-            "once, and keep one row for each crop."
+            f"{', '.join(map(str, paths))}: {len(twice)} path(s) occur more than once, such as "
+            f"{twice.iloc[0]!r}. Pass each file once, and keep one row for each crop."
         )
     dropped: Counter = Counter()
     n_read = len(table)

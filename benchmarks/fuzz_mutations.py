@@ -1,7 +1,9 @@
 """Damage to files: bytes flipped, cut, moved and made extreme, and fields of texts exchanged."""
 
+import copy
 import hashlib
 import io
+import json
 import re
 import zipfile
 
@@ -12,6 +14,15 @@ TEXTS = (
     "nan", "-inf", "inf", "-1", "0", "1e308", "1e999", "-0.0", "9" * 40, "9" * 5000, "0x10", "1,5",
     "", " ", "1_000", "\0", "٣", '"', "'", "../../etc/passwd", "/etc/passwd", "C:\\x", "..",
     "=1+1", "<script>", "True", "None", "null", "[]", "{}", "[[[[", "\ufeff", "é" * 300,
+)  # fmt: skip
+# What stands for values in a model file.
+NODES: tuple = (
+    None, True, -1, 0, 1.5, 1e300, "", [], {}, [[]], {"float": "nan"}, {"tuple": [1, 2]},
+    {"dict": []}, {"set": [[]]}, {"slice": [0]}, {"same": 0}, {"same": 99},
+    {"array": {"name": "x"}}, {"array": {"items": [1], "shape": [10**9]}}, {"function": "os"},
+    {"estimator": "sklearn.svm.SVC", "state": {"dict": []}}, {"part": "Neighbours", "state": []},
+    {"skops": {"items": [80, 75], "shape": [2]}}, {"random_state": {"tuple": ["MT19937"]}},
+    {"decision_tree": "tree", "state": {"dict": []}},
 )  # fmt: skip
 CHECKSUM = re.compile(rb'"sha256":"[0-9a-f]{64}"')
 
@@ -128,6 +139,46 @@ def mutate_json(rng, content: bytes) -> bytes:
     return mutate_text(rng, content, separator=rb'[,:\[\]{}"]')
 
 
+def mutate_nodes(rng, content: bytes) -> bytes:
+    """Return JSON that is still JSON, in which other things stand in a few places."""
+    document = json.loads(content)
+    for _ in range(int(rng.choice([1, 1, 1, 2, 4]))):
+        places = list(slots(document))
+        if not places:
+            break
+        holder, key = places[rng.integers(len(places))]
+        other, its = places[rng.integers(len(places))]
+        # Copies, because nothing may come to hold itself.
+        mine, theirs = copy.deepcopy(holder[key]), copy.deepcopy(other[its])
+        kind = rng.integers(8)
+        if kind == 0:
+            holder[key] = theirs
+        elif kind == 1:
+            holder[key], other[its] = theirs, mine
+        elif kind == 2:
+            holder[key] = int(rng.choice(INTEGERS))
+        elif kind == 3:
+            holder[key] = str(rng.choice(TEXTS))
+        elif kind == 4 and isinstance(holder, list):
+            del holder[key]
+        elif kind == 5 and isinstance(holder, dict):
+            holder[str(rng.choice(TEXTS))] = holder.pop(key)
+        elif kind == 6:
+            holder[key] = [theirs] * int(rng.choice([0, 1, 3, 1000]))
+        else:
+            holder[key] = copy.deepcopy(NODES[rng.integers(len(NODES))])
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def slots(node):
+    """Yield every place in a document, as what holds it and its key there."""
+    keys = range(len(node)) if isinstance(node, list) else list(node)
+    for key in keys:
+        yield node, key
+        if isinstance(node[key], list | dict):
+            yield from slots(node[key])
+
+
 # ---------------------------------------------------------------- damage under a right checksum
 
 
@@ -135,13 +186,20 @@ def mutate_sealed(rng, content: bytes) -> bytes:
     """Damage a model file and make its checksum anew, so that what lies behind it is reached."""
     length = int.from_bytes(content[:8], "little")
     header, payload = content[8 : 8 + length], content[8 + length :]
-    kind = rng.integers(4)
+    kind = rng.integers(8)
     if kind == 0:
         payload = mutate_bytes(rng, payload) if payload else payload
     elif kind == 1:
         header = mutate_bytes(rng, header)
-    else:
+    elif kind == 2:
         header = mutate_json(rng, header)
+    elif kind == 3:
+        header = mutate_nodes(rng, header)
+    else:
+        entries = json.loads(header)
+        notes = entries["__metadata__"]
+        notes["icecore_sk"] = mutate_nodes(rng, notes["icecore_sk"].encode()).decode()
+        header = json.dumps(entries, separators=(",", ":")).encode()
     data = len(header).to_bytes(8, "little") + header + payload
     blank = CHECKSUM.sub(b'"sha256":"' + b"0" * 64 + b'"', data, count=1)
     checksum = hashlib.sha256(blank).hexdigest().encode()

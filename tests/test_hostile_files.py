@@ -156,7 +156,6 @@ def test_document_that_lies(old, new, match, mean_file):
         "icecore_sk.Later",
         "sklearn.clone",
         "sklearn.utils._mocking.CheckingClassifier",
-        "sklearn.model_selection.HalvingGridSearchCV",
         "sklearn.pipeline.make_pipeline",
         "sklearn..Pipeline",
         "subprocess.Popen",
@@ -309,6 +308,43 @@ def test_trees_that_point_outside(estimator, field, value, digits, tmp_path):
 
     forge(path, lambda document: None, arrays)
     refused(path, "decision tree in it points outside")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "match"),
+    [
+        ("approximate", [1], "Neighbours has 'approximate' that is no flag"),
+        ("n_neighbors", 10**9, "Neighbours has 'index' of another shape"),
+        ("_same", {"float": "inf"}, "Neighbours has '_same' that is no number"),
+        ("rows", None, "Neighbours has 'rows' that is no numbers"),
+        ("more", 1, "Neighbours has 'more', which is neither"),
+    ],
+)
+def test_parts_that_are_of_other_kinds(key, value, match, digits, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save(OutlierScorer().fit(digits[0].reshape(300, -1) / 16), path)
+
+    def change(document):
+        state_of(state_of(document["model"])["_neighbours"])[key] = value
+
+    forge(path, change)
+    refused(path, match)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "match"),
+    [
+        ("components_", ["distance", "sparsity", "os"], "has scales of"),
+        ("components_", [["distance"]], "has scales of"),
+        ("_scales", {"dict": [["distance", 1], ["sparsity", 1]]}, "are no Surprise"),
+        ("_neighbours", {"same": 0}, "'_neighbours' that is no Neighbours"),
+    ],
+)
+def test_components_that_are_others(key, value, match, digits, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save(OutlierScorer().fit(digits[0].reshape(300, -1) / 16), path)
+    forge(path, lambda document: state_of(document["model"]).__setitem__(key, value))
+    refused(path, match)
 
 
 def test_neighbours_that_are_no_rows(digits, tmp_path):

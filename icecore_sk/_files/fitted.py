@@ -1,12 +1,14 @@
-"""What fit leaves in each estimator of icecore_sk: checked before a file's word is taken for it."""
+"""What fit leaves in estimators of icecore_sk and in their parts, checked before it is used."""
 
 import math
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from icecore_sk._files.container import ModelFileError
+from icecore_sk._outlier_scorer import COMPONENTS
 from icecore_sk.nn.encoder import STEMS
 
 LIKELIHOODS = ("bernoulli", "gaussian")
@@ -32,15 +34,17 @@ def _are(kind: type):
     return lambda value: isinstance(value, kind)
 
 
+# Any other kind is the name of a class.
 KINDS = {
+    "array": _are(np.ndarray),
     "count": _is_count,
     "dict": _are(dict),
+    "estimator": _are(BaseEstimator),
+    "flag": _are(bool),
     "labels": lambda value: isinstance(value, np.ndarray) and value.ndim == 1,
     "list": _are(list),
     "number": lambda value: _is_real(value) and math.isfinite(value),
     "numbers": _are_numbers,
-    # An estimator has passed checks of its own.
-    "object": lambda value: not isinstance(value, str | Real | np.ndarray | list | dict | tuple),
     # Thresholds may be infinite: "never" and "always".
     "real": _is_real,
     "shape": lambda value: (
@@ -61,23 +65,39 @@ FITTED = {
     "AutoEncoder": NETWORK + "likelihood_ text",
     "ClassFilter": "n_groups_ count?, _offset real, rescue_threshold_ real?, threshold_ real, "
     "n_calibration_ count, miss_rate_ number, removed_rate_ number, classes_ labels, "
-    "classifier_ object",
-    "ClusterTransformer": COLUMNS + "clusterer_ object, labels_ labels, n_clusters_ count, "
-    "n_noise_ count, _neighbours object?",
+    "classifier_ estimator",
+    "ClusterTransformer": COLUMNS + "clusterer_ estimator, labels_ labels, n_clusters_ count, "
+    "n_noise_ count, _neighbours KNeighborsClassifier?",
     "FlowVAE": NETWORK + "likelihood_ text",
     "ImageMinMaxScaler": IMAGES + "data_min_ number, data_max_ number",
-    "LabelShiftCorrection": "classes_ labels, classifier_ object, prior_ numbers, "
+    "LabelShiftCorrection": "classes_ labels, classifier_ estimator, prior_ numbers, "
     "temperature_ number, bias_ numbers, shares_ numbers",
     "MeanCorrection": IMAGES + "_white number, mean_ number",
-    "OutlierScorer": COLUMNS + "embedder_ object?, n_neighbors_ count, _neighbours object, "
-    "_disagreement object?, scalars_ list, _classes object?, classes_ labels*, _picked list?, "
+    "OutlierScorer": COLUMNS + "embedder_ estimator?, n_neighbors_ count, _neighbours Neighbours, "
+    "_disagreement Disagreement?, scalars_ list, _classes ClassDistances?, classes_ labels*, "
+    "_picked list?, "
     "_size_column count?, size_name_ text?, components_ list, _typical dict, _grey_range number, "
-    "_usual_loss object?, _scales dict, offset_ number",
+    "_usual_loss UsualLoss?, _scales dict, offset_ number",
     "ResNet18Classifier": NETWORK + "classes_ labels, _class_weights list?",
-    "SelfLabelledClassifier": "clusterer_ object, labels_ labels, n_noise_ count, "
-    "n_clusters_ count, classifier_ object, classes_ labels",
+    "SelfLabelledClassifier": "clusterer_ estimator, labels_ labels, n_noise_ count, "
+    "n_clusters_ count, classifier_ estimator, classes_ labels",
     "VAE": NETWORK + "likelihood_ text",
+    # Parts.
+    "ClassDistances": "classes labels, _whiten numbers, _means numbers",
+    "Columns": "text text?, named flag",
+    "Disagreement": "_varying numbers, names list, _turns array, _logs array, "
+    "_reference numbers, _least numbers, _usual numbers",
+    "Neighbours": "rows numbers, n_neighbors count, approximate flag, _seed count, _same number, "
+    "index numbers, distance numbers",
+    "Surprise": "positive flag, median number, values numbers, counted numbers, start number, "
+    "pace number, least number*, spread number*",
+    "UsualLoss": "_centre HistGradientBoostingRegressor, _spread HistGradientBoostingRegressor, "
+    "_least number",
 }
+
+
+def _is(value, kind: str) -> bool:
+    return KINDS[kind](value) if kind in KINDS else type(value).__name__ == kind
 
 
 def check_fitted(name: str, learned: dict[str, Any]) -> None:
@@ -102,7 +122,7 @@ def check_fitted(name: str, learned: dict[str, Any]) -> None:
         if attribute not in learned:
             if "*" not in kind:
                 raise ModelFileError(f"its {name} lacks {attribute!r}")
-        elif not (value is None and "?" in kind) and not KINDS[kind.rstrip("?*")](value):
+        elif not (value is None and "?" in kind) and not _is(value, kind.rstrip("?*")):
             raise ModelFileError(
                 f"its {name} has {attribute!r} that is no {kind.rstrip('?*')} (a "
                 f"{type(value).__name__}, or not finite)"
@@ -120,6 +140,13 @@ def _check_lengths(name: str, learned: dict[str, Any]) -> None:
                     f"its {name} has {attribute!r} of shape {learned[attribute].shape}; "
                     f"expected {expected}"
                 )
+    if name == "OutlierScorer":
+        names, scales = learned["components_"], learned["_scales"]
+        known = all(isinstance(component, str) and component in COMPONENTS for component in names)
+        if not known or list(scales) != names:
+            raise ModelFileError(f"its {name} has scales of {str(list(scales))[:80]}")
+        if not all(_is(scale, "Surprise") for scale in scales.values()):
+            raise ModelFileError(f"its {name} has '_scales' that are no Surprise")
     if "_net_args" in learned:
         _check_network(name, learned["_net_args"])
         expected = tuple(learned["_net_args"]["image_shape"])

@@ -45,18 +45,14 @@ ESTIMATORS: dict[str, type] = {
         VAE,
     )
 }
-# Of what estimators hold: attributes that there must be, and those that there may be.
-PARTS: dict[str, tuple[Any, str, str]] = {
-    "ClassDistances": (ClassDistances, "classes _whiten _means", ""),
-    "Columns": (_Columns, "text named", ""),
-    "Disagreement": (Disagreement, "_varying names _turns _logs _reference _least _usual", ""),
-    "Neighbours": (
-        Neighbours,
-        "rows n_neighbors approximate _seed _same index distance",
-        "",
-    ),
-    "Surprise": (Surprise, "positive median values counted start pace", "least spread"),
-    "UsualLoss": (UsualLoss, "_centre _spread _least", ""),
+# Of what estimators hold.
+PARTS: dict[str, Any] = {
+    "ClassDistances": ClassDistances,
+    "Columns": _Columns,
+    "Disagreement": Disagreement,
+    "Neighbours": Neighbours,
+    "Surprise": Surprise,
+    "UsualLoss": UsualLoss,
 }
 FUNCTIONS = {
     "double_angle": _double_angle,

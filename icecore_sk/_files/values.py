@@ -99,7 +99,7 @@ class Writer:
         for name, function in FUNCTIONS.items():
             if value is function:
                 return {"function": name}
-        for name, (part, _, _) in PARTS.items():
+        for name, part in PARTS.items():
             if type(value) is part:
                 skip = {"_search"} if part is Neighbours else set()
                 state = {key: own for key, own in vars(value).items() if key not in skip}
@@ -222,12 +222,8 @@ class Reader:
         return generator
 
     def _part(self, name: str, state: dict[str, Any]):
-        cls, needed, possible = PARTS[name]
-        missing = set(needed.split()) - set(state)
-        extra = set(state) - set(needed.split()) - set(possible.split())
-        if missing or extra:
-            names = sorted(map(str, missing or extra))
-            raise ModelFileError(f"a {name} in it {'lacks' if missing else 'has'} {names}")
+        cls = PARTS[name]
+        check_fitted(name, state)
         if cls is Neighbours:
             check_neighbours(state)
         part = cls.__new__(cls)

@@ -202,6 +202,18 @@ def test_particle_among_the_fields_of_a_lst_file_is_not_lost(tmp_path):
         load_flowcam(folder, 16, verbose=0)
 
 
+@pytest.mark.filterwarnings("ignore:.* particles")
+def test_where_no_particle_is_left_the_folder_is_named(tmp_path):
+    folder = make_run(tmp_path / "run")
+    with pytest.raises(
+        ValueError, match=r"No particle is left of 1 run\(s\), the first in '.*run':"
+    ):
+        load_flowcam(folder, 16, min_side=99, verbose=0)
+    write_icelearning(tmp_path / "root")
+    with pytest.raises(ValueError, match=r"No particle is left of 14: .* root='.*root'"):
+        load_icelearning(tmp_path / "root", min_side=99, verbose=0)
+
+
 def test_crop_named_twice_is_an_error_that_names_the_table(tmp_path):
     rows = write_icelearning(tmp_path)
     write_icelearning(tmp_path, rows=[rows[0], *rows])

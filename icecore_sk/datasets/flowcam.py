@@ -215,7 +215,7 @@ def _assemble(runs: list[Run], images: list[np.ndarray], min_side: int) -> pd.Da
             warnings.warn(message, UserWarning, stacklevel=3)
     if not any(len(block) for block in images):
         raise ValueError(
-            f"No particle is left of {len(runs)} run(s): "
+            f"No particle is left of {len(runs)} run(s), the first in {str(runs[0].folder)!r}: "
             + ", ".join(f"{reason} ({n})" for reason, n in dropped.items())
             + f". Check the export, or lower min_side (now {min_side})."
         )

@@ -122,7 +122,8 @@ def load_icelearning(
     if not kept:
         what = "; ".join(f"{reason} ({count})" for reason, count in dropped.items())
         raise ValueError(
-            f"No particle is left of {n_read}: {what}. Check root, or lower min_side={min_side}."
+            f"No particle is left of {n_read}: {what}. Check root={str(root)!r}, or lower "
+            f"min_side={min_side}."
         )
     _warn(dropped, n_read, sides, shrunk)
     table = table.iloc[kept]

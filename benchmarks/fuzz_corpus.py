@@ -240,9 +240,6 @@ def model_files() -> dict[str, tuple[bytes, np.ndarray]]:
     F = X.reshape(60, -1) / 16
     classifier = ResNet18Classifier(**SMALL)
     forest = RandomForestClassifier(3, random_state=0)
-    # Compiles the approximate search, half a minute that would count as a hang where a damaged file
-    # asks for it.
-    OutlierScorer(algorithm="approximate").fit(F)
     models = {
         "mean correction": (MeanCorrection().fit(X), X),
         "classifier": (classifier.fit(X, y), X),

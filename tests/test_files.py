@@ -166,6 +166,8 @@ def test_arrays_of_every_kind_come_back(tmp_path):
     values = {
         "text": np.array([["é", ""], ["abc", "d"]]),
         "objects": np.array([["a", 1], [None, 2.5]], dtype=object),
+        "lists": np.array([None, [1, 2], [3, 4]], dtype=object)[1:],
+        "surrogate \ud800": np.arange(2),
         "bytes": np.array([b"ab", b"c"]),
         "bool": np.array([True, False]),
         "half": np.float16([1.5, np.nan, np.inf]),

@@ -347,6 +347,27 @@ def test_components_that_are_others(key, value, match, digits, tmp_path):
     refused(path, match)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("node_count", 10**6), ("sizes", [64, {"scalar": None}, 10**9]), ("values", None)],
+)
+def test_trees_of_other_sizes_than_they_say(key, value, digits, tmp_path):
+    X, y = digits[0].reshape(300, -1), digits[1]
+    path = save(RandomForestClassifier(2).fit(X, y), tmp_path / "model.safetensors")
+
+    def change(document):
+        state = state_of(next(trees_of(document)))
+        if key == "sizes":
+            state["sizes"][2] = value[2]
+        elif key == "values":
+            state["values"]["array"]["order"] = "F"
+        else:
+            state[key] = value
+
+    forge(path, change)
+    refused(path, "decision tree in it is not of the size it says")
+
+
 def test_neighbours_that_are_no_rows(digits, tmp_path):
     path = tmp_path / "model.safetensors"
     save(OutlierScorer().fit(digits[0].reshape(300, -1) / 16), path)

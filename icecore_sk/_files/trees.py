@@ -43,6 +43,13 @@ def make_tree(kind: str, state: dict[str, Any]):
         _check_range(by_set["bitset_idx"], len(sets))
         return predictor
     n_features, n_classes, n_outputs = state["sizes"]
+    sizes = (len(nodes), n_outputs, int(np.max(n_classes)))
+    if (
+        np.shape(n_classes) != (n_outputs,)
+        or state["values"].shape != sizes
+        or state["node_count"] != len(nodes)
+    ):
+        raise ModelFileError("a decision tree in it is not of the size it says")
     tree = Tree(int(n_features), np.asarray(n_classes, np.intp), int(n_outputs))
     expected = tree.__getstate__()["nodes"].dtype
     _check_dtype(nodes, expected)

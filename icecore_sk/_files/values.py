@@ -66,7 +66,7 @@ class Writer:
 
     def _array(self, array: np.ndarray, path: str) -> dict[str, Any]:
         if array.dtype.kind == "O":
-            items = self._each(array.ravel().tolist(), path)
+            items = self._each(list(array.ravel()), path)
             return {"items": items, "shape": list(array.shape)}
         note: dict[str, Any] = {}
         # Products of matrices round by the order in memory, so it is kept.
@@ -78,7 +78,7 @@ class Writer:
             note["dtype"] = np.lib.format.dtype_to_descr(array.dtype)
             itemsize = array.dtype.itemsize
             array = np.frombuffer(array.tobytes(), np.uint8).reshape(*array.shape, itemsize)
-        name = path.lstrip("/")
+        name = path.lstrip("/").encode("utf-8", "replace").decode()
         while name in self.arrays or not name:
             name += "+"
         self.arrays[name] = array
@@ -201,9 +201,10 @@ class Reader:
 
     def _array(self, note: dict[str, Any]) -> np.ndarray:
         if "items" in note:
-            items = [self.read(entry) for entry in note["items"]]
-            array = np.empty(len(items), dtype=object)
-            array[:] = items
+            array = np.empty(len(note["items"]), dtype=object)
+            # One by one: lists among them would be taken for further dimensions.
+            for i, entry in enumerate(note["items"]):
+                array[i] = self.read(entry)
             return array.reshape(note["shape"])
         array = self._arrays.pop(note["name"])
         if "dtype" in note:

@@ -2,9 +2,9 @@
 Save a model, and use it in another process
 ===========================================
 
-A fitted Pipeline goes into a file with joblib and comes back in another process with the same
-numbers. The networks put plain numbers and arrays into the file, so that what was trained on a GPU
-loads on a laptop without one.
+A fitted Pipeline goes into a file and comes back in another process with the same numbers. The
+file holds JSON and arrays, nothing that could run, so that it may come from anybody; and what was
+trained on a GPU loads on a laptop without one.
 """
 
 # %%
@@ -15,13 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
 
-from icecore_sk import AutoEncoder
+from icecore_sk import AutoEncoder, save
 from icecore_sk.datasets import load_digit_images
 from icecore_sk.plotting import ParticleMapDisplay
 
@@ -34,17 +33,19 @@ model = make_pipeline(encoder, KMeans(10, random_state=0)).fit(X_train)
 # The other process knows nothing but two files: the model and the new images.
 script = """
 import sys
-import joblib
+import numpy as np
+from icecore_sk import load
 folder = sys.argv[1]
-model, X = joblib.load(f"{folder}/model.joblib"), joblib.load(f"{folder}/new.joblib")
-joblib.dump((model[:-1].transform(X), model.predict(X)), f"{folder}/found.joblib")
+model, X = load(f"{folder}/model.safetensors"), np.load(f"{folder}/new.npy")
+np.savez(f"{folder}/found.npz", places=model[:-1].transform(X), clusters=model.predict(X))
 """
 with tempfile.TemporaryDirectory() as folder:
-    joblib.dump(model, f"{folder}/model.joblib")
-    joblib.dump(X_new, f"{folder}/new.joblib")
-    size = Path(folder, "model.joblib").stat().st_size
+    path = save(model, Path(folder, "model.safetensors"))
+    np.save(Path(folder, "new.npy"), X_new)
+    size = path.stat().st_size
     subprocess.run([sys.executable, "-c", script, folder], check=True)
-    there, clusters_there = joblib.load(f"{folder}/found.joblib")
+    found = np.load(Path(folder, "found.npz"))
+    there, clusters_there = found["places"], found["clusters"]
 
 # %%
 # Coordinates are compared as they are, without a tolerance.

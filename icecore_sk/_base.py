@@ -490,6 +490,7 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
     def _rebuild(self, saved: dict) -> None:
         """Make the net again from arrays, on the best device that is here."""
         device = resolve_device(self.device, fallback=True)
+        self._check_weights(saved["weights"])
         module = self._make_module(self._net_args)
         weights = {name: torch.from_numpy(np.array(a)) for name, a in saved["weights"].items()}
         module.load_state_dict(weights)
@@ -500,6 +501,26 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
             for name, value in row.items():
                 net.history.record(name, value)
         self.net_ = net
+
+    def _check_weights(self, weights: dict[str, np.ndarray]) -> None:
+        """Raise where weights do not fit the network, before that takes any memory."""
+        with torch.device("meta"):
+            expected = self._network(**self._net_args).state_dict()
+        for name in sorted(expected.keys() | weights.keys()):
+            if name not in expected or name not in weights:
+                what = "is missing" if name in expected else "belongs to no part of the network"
+                raise ValueError(f"The saved weight {name!r} {what}.")
+            array, shape = weights[name], tuple(expected[name].shape)
+            if (
+                array.shape != shape
+                or (array.dtype.kind == "f") != expected[name].is_floating_point()
+            ):
+                raise ValueError(
+                    f"The saved weight {name!r} is {array.dtype} of shape {array.shape}; the "
+                    f"network needs {expected[name].dtype} of shape {shape}."
+                )
+            if not np.isfinite(array).all():
+                raise ValueError(f"The saved weight {name!r} has NaN or infinity.")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

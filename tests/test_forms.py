@@ -8,7 +8,7 @@ from conftest import NETWORKS, assert_same, make_network, make_table, outputs
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
-from icecore_sk import AutoEncoder, ImageMinMaxScaler, ResNet18Classifier
+from icecore_sk import AutoEncoder, ImageMinMaxScaler, MeanCorrection, ResNet18Classifier
 from icecore_sk._images import read_rows, read_table
 
 
@@ -183,3 +183,11 @@ def test_image_min_max_scaler_uses_one_scale_and_keeps_the_form(form, digits):
 def test_image_min_max_scaler_refuses_an_empty_range():
     with pytest.raises(ValueError, match=r"feature_range=\(1, 1\) must be"):
         ImageMinMaxScaler((1, 1)).fit(np.zeros((3, 8, 8)))
+
+
+def test_images_in_half_precision_are_finite_where_their_sum_is_not():
+    X = np.full((20, 8, 8), 200, np.float16)
+    assert MeanCorrection().fit(make_table(X)).mean_ == 200.0
+    X[3, 2, 1] = np.inf
+    with pytest.raises(ValueError, match="NaN or infinity in the image column 'image'"):
+        MeanCorrection().fit(make_table(X))

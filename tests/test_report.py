@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -105,6 +106,62 @@ def test_no_text_of_the_data_becomes_markup(tmp_path, table, images):
     page = path.read_text("utf-8")
     assert "alert(1)" in page
     assert "<script>alert(1)" not in page
+
+
+class Skeleton(HTMLParser):
+    """The elements of a page and the names of their attributes, in order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, [name for name, _ in attrs]))
+
+    def handle_comment(self, data):
+        self.elements.append("comment")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "</script><script>alert(1)</script>",
+        "</title><img src=x onerror=alert(1)>",
+        '" onmouseover="alert(1)',
+        "' onmouseover='alert(1)",
+        "<!-- <script>",
+        "{{ 7 * 7 }}{% raw %}",
+        "\u2028\u2029\ufeff\0\U0001f600",
+        "]]>&lt;script&gt;",
+    ],
+)
+def test_text_from_anywhere_leaves_the_page_as_it_is(tmp_path, table, images, text):
+    def page_of(word, folder):
+        index = pd.MultiIndex.from_arrays(
+            [[word] * 3 + ["b"] * 3, [f"{word}{k}" for k in range(6)]], names=["run", "id"]
+        )
+        other = table.set_index(index).rename(columns={"size": word})
+        other = other.assign(label=word, predicted=word, reason=word, comment=[word, "b"] * 3)
+        other["map cluster"] = [word, "b"] * 3
+        history = pd.DataFrame({"epoch": [1], "train_loss": [1.0], word: [2.0]})
+        record = {
+            "steps": [{"name": word, "does": word, "why": word, "kept": word, word: word}],
+            "consistency": {word: {"overlap": 0.5, "chance": 0.1}},
+            word: {word: [word]},
+        }
+        maps, histories = {word: ("x", "y")}, {word: history}
+        path = write_report(
+            folder, other, images, maps=maps, histories=histories, record=record, title=word
+        )
+        return path.read_text("utf-8")
+
+    harmless = Skeleton(page_of("word", tmp_path / "harmless")).elements
+    page = page_of(text, tmp_path / "evil")
+    assert Skeleton(page).elements == harmless
+    assert "49" not in re.search("<title>(.*)</title>", page)[1]
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert text in data["levels"][0]["values"]
 
 
 def test_page_holds_every_particle_once_and_ids_to_the_letter(tmp_path, table, images):

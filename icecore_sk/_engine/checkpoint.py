@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -81,15 +82,8 @@ class Checkpoint(Callback):
         """Put `net` where the checkpoint left it; return the number of epochs done, 0 if none."""
         if not self.path.exists():
             return 0
-        try:
-            # weights_only: a checkpoint can hold tensors and plain values, never code.
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            theirs = json.loads(state["identity"])
-        except Exception as error:
-            raise CheckpointError(
-                f"The checkpoint {str(self.path)!r} cannot be read ({type(error).__name__}). "
-                "Delete it to start anew."
-            ) from error
+        state = self._read()
+        theirs = state["identity"]
         names = sorted(theirs.keys() | self.identity.keys())
         differ = [name for name in names if theirs.get(name) != self.identity.get(name)]
         if differ:
@@ -97,9 +91,36 @@ class Checkpoint(Callback):
                 f"The checkpoint {str(self.path)!r} was written by a fit that differs in "
                 f"{', '.join(differ)}. Use another checkpoint_dir, or delete it to start anew."
             )
+        try:
+            self._apply(state, net)
+        except Exception as error:
+            raise self._unreadable(error) from error
+        return len(state["history"])
+
+    def _read(self) -> dict:
+        """Return what the file holds; whatever is wrong with it, it is of no use."""
+        try:
+            check_archive(self.path)
+            # weights_only: a checkpoint can hold tensors and plain values, never code.
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state["identity"] = dict(json.loads(state["identity"]))
+            return state
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> CheckpointError:
+        why = f"{type(error).__name__}: {error}" if isinstance(error, ValueError) else ""
+        return CheckpointError(
+            f"The checkpoint {str(self.path)!r} cannot be read ({why or type(error).__name__}). "
+            "Delete it to start anew."
+        )
+
+    def _apply(self, state: dict, net) -> None:
+        """Put `net` where `state` left it."""
         net.module_.load_state_dict(state["module"])
         net.criterion_.load_state_dict(state["criterion"])
         net.optimizer_.load_state_dict(state["optimizer"])
+        check_moments(net.optimizer_)
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.set_state(saved)
         for row in state["history"]:
@@ -110,7 +131,28 @@ class Checkpoint(Callback):
         # By name: the fit that goes on may have other callbacks of the user's than the one before.
         for name, callback in net.callbacks_:
             set_callback_state(callback, state["callbacks"].get(name, {}))
-        return len(state["history"])
+
+
+def check_archive(path: Path) -> None:
+    """Raise where a file of `torch.save` is damaged, or would unpack to more than it is.
+
+    torch.load checks neither sizes nor sums of what it reads.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise CheckpointError(f"its part {entry.filename[:40]!r} is compressed")
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise CheckpointError(f"its part {damaged[:40]!r} is damaged")
+
+
+def check_moments(optimizer) -> None:
+    """Raise where the moments of a weight are not of its shape: torch looks only when it steps."""
+    for weight, moments in optimizer.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            if moments[name].shape != weight.shape:
+                raise CheckpointError(f"{name} of a weight has shape {tuple(moments[name].shape)}")
 
 
 def callback_state(callback) -> dict:

@@ -43,10 +43,15 @@ class Neighbours:
         self.approximate = algorithm == "approximate" or (
             algorithm == "auto" and len(rows) > APPROXIMATE_ABOVE
         )
-        self._search = self._approximate(seed) if self.approximate else self._exact()
+        self._seed = seed
+        self.restore_search()
         near, distances = self._candidates(rows)
         self._same = SAME * float(np.median(distances[:, 1]))
         self.index, self.distance = self._leave_out(near, distances)
+
+    def restore_search(self) -> None:
+        """Build the search, which follows from the rows and the seed, and is in no file."""
+        self._search = self._approximate(self._seed) if self.approximate else self._exact()
 
     @property
     def _n_candidates(self) -> int:

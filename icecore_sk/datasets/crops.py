@@ -10,6 +10,8 @@ from PIL import Image, UnidentifiedImageError
 RESIZE = ("stretch", "pad")
 # Collages have about a million pixels. What claims a hundred times as many is damaged or hostile.
 MAX_PIXELS = 2**27
+# Pillow knows some forty formats more, and hands one of them, EPS, to another program to run.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF")
 
 
 class UnreadableImageError(ValueError):
@@ -38,8 +40,11 @@ def _is_positive(value) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
-def read_picture(path: Path, color: bool = False) -> np.ndarray:
+def read_picture(path: Path, folder: Path, color: bool = False) -> np.ndarray:
     """Read a picture as uint8, shape (height, width), or (height, width, 3) with `color`.
+
+    A table may name any file, and a link lead anywhere: what is not in `folder`, nor below it, is
+    not opened.
 
     Palette, RGB and alpha pictures are converted; 16-bit grey keeps its upper eight bits. Grey of
     a colour picture is its luma, 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
@@ -48,10 +53,12 @@ def read_picture(path: Path, color: bool = False) -> np.ndarray:
         # Opening anything else, such as a folder or a pipe, would fail or wait without end.
         if not path.is_file():
             raise UnreadableImageError("missing")
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise UnreadableImageError("outside its folder")
         with warnings.catch_warnings():
             # Of damage that loses pixels Pillow raises an error; absurd sizes are checked below.
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise UnreadableImageError(f"absurdly large ({width} x {height})")

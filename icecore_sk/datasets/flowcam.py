@@ -46,7 +46,8 @@ def load_flowcam(
     ----------
     paths : str, path, or list of these
         Folders of runs, folders that hold such folders at any depth (hidden ones are skipped,
-        links followed), or the tables themselves.
+        links followed), or the tables themselves. A collage that a link leads out of its run's
+        folder is not read, and its particles count as dropped.
     image_size : int or tuple of (int, int), default=128
         Side, or height and width, of the images in pixels.
     resize : {"stretch", "pad"}, default="stretch"
@@ -214,7 +215,7 @@ def _assemble(runs: list[Run], images: list[np.ndarray], min_side: int) -> pd.Da
             warnings.warn(message, UserWarning, stacklevel=3)
     if not any(len(block) for block in images):
         raise ValueError(
-            f"No particle is left of {len(runs)} run(s): "
+            f"No particle is left of {len(runs)} run(s), the first in {str(runs[0].folder)!r}: "
             + ", ".join(f"{reason} ({n})" for reason, n in dropped.items())
             + f". Check the export, or lower min_side (now {min_side})."
         )

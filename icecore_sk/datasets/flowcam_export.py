@@ -46,6 +46,9 @@ DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 # A column counts as numeric where at least this share of its cells are numbers.
 NUMERIC_SHARE = 0.5
 
+# A million particles have half a gigabyte.
+MAX_TABLE_BYTES = 2**32
+
 TEXTUAL = "no numbers"
 TOO_SMALL = "crop smaller than min_side"
 
@@ -93,6 +96,12 @@ class Run:
 
 def decode(path: Path) -> str:
     """Read a text file in UTF-8, or UTF-16 that says so, or else in Latin-1, as older software."""
+    n_bytes = path.stat().st_size
+    if n_bytes > MAX_TABLE_BYTES:
+        raise ValueError(
+            f"{path} has {n_bytes:,} bytes; expected a table of at most {MAX_TABLE_BYTES:,}. Split "
+            "it, or pass the right file."
+        )
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
@@ -250,7 +259,7 @@ def read_crops(run: Run, size: tuple[int, int], resize: str, color: bool, progre
     boxes = run.fields[BOX].to_numpy()
     for name, rows in _grouped(run.fields[COLLAGE].to_numpy()):
         try:
-            collage = read_picture(run.folder / name, color)
+            collage = read_picture(run.folder / name, run.folder, color)
         except UnreadableImageError as error:
             reasons |= dict.fromkeys(rows, f"collage {name!r} {error}")
             progress.update(len(rows))

@@ -51,7 +51,8 @@ def load_icelearning(
     Parameters
     ----------
     root : str or path
-        Folder to which ``imgpaths`` are relative.
+        Folder to which ``imgpaths`` are relative. Crops that links lead out of it are left out,
+        and counted.
     files : str, path, list of these, or None, default=None
         CSV files, relative to `root` or absolute. None reads ``train.csv`` or, where it is
         missing, the classes' files (``camp.csv`` to ``cont.csv``), in `root` or ``root/datasets``.
@@ -103,13 +104,14 @@ def load_icelearning(
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"root={str(root)!r} is no folder.")
-    tables = [_read(path, root) for path in _find_files(root, files)]
+    paths = _find_files(root, files)
+    tables = [_read(path, root) for path in paths]
     table = pd.concat(tables, ignore_index=True)
     twice = table["id"][table["id"].duplicated()]
     if len(twice):
         raise ValueError(
-            f"{len(twice)} path(s) occur more than once, such as {twice.iloc[0]!r}. Pass each file "
-            "once, and keep one row for each crop."
+            f"{', '.join(map(str, paths))}: {len(twice)} path(s) occur more than once, such as "
+            f"{twice.iloc[0]!r}. Pass each file once, and keep one row for each crop."
         )
     dropped: Counter = Counter()
     n_read = len(table)
@@ -120,7 +122,8 @@ def load_icelearning(
     if not kept:
         what = "; ".join(f"{reason} ({count})" for reason, count in dropped.items())
         raise ValueError(
-            f"No particle is left of {n_read}: {what}. Check root, or lower min_side={min_side}."
+            f"No particle is left of {n_read}: {what}. Check root={str(root)!r}, or lower "
+            f"min_side={min_side}."
         )
     _warn(dropped, n_read, sides, shrunk)
     table = table.iloc[kept]
@@ -230,7 +233,7 @@ def _read_crops(names, root, size, resize, min_side, dropped, verbose):
     bar = tqdm(names, unit=" particles", desc="load_icelearning", disable=None if verbose else True)
     for row, name in enumerate(bar):
         try:
-            crop = read_picture(root / name)
+            crop = read_picture(root / name, root)
         except UnreadableImageError as error:
             # By kind only: a missing folder should not list a thousand names.
             dropped[f"crop {str(error).split(' (')[0]}"] += 1

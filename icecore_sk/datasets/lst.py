@@ -142,7 +142,15 @@ def read_lst(path: Path, text: str) -> tuple[pd.DataFrame, int]:
             f"{path} is no .lst file that can be read: its second line should be 'num-fields|N' "
             "with N field names below it. Export the run as CSV and pass that."
         ) from None
-    names = [line.split("|")[0].strip() for line in lines[2 : 2 + n_fields]]
+    fields_of = [line.split("|") for line in lines[2 : 2 + n_fields]]
+    odd = [line for line, parts in zip(lines[2:], fields_of, strict=False) if len(parts) != 2]
+    if odd:
+        # A particle may have come to stand among the fields, and would be lost.
+        raise ValueError(
+            f"{path} has {odd[0][:60]!r} among its {n_fields} fields; expected 'name|type'. Export "
+            "the run as CSV and pass that."
+        )
+    names = [parts[0].strip() for parts in fields_of]
     repeated = [name for name, n in Counter(names).items() if n > 1]
     if repeated:
         raise ValueError(f"{path} has several fields named {repeated}. Export the run as CSV.")

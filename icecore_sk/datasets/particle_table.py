@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,7 @@ IMAGE = "image"
 METADATA = b"icecore_sk"
 CHECKSUM = b"icecore_sk_crc32"
 FORMAT = 1
+MAGIC = b"ARROW1\0\0"
 # Images of one record batch: what a reader that goes through the file holds at a time.
 BATCH_BYTES = 64 * 2**20
 
@@ -202,7 +204,7 @@ def load_particles(path):
 
 
 def _open(path: Path) -> pd.DataFrame:
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    table = _mapped(path)
     metadata = table.schema.metadata
     notes = json.loads(metadata[METADATA])
     if notes["format"] > FORMAT:
@@ -229,6 +231,43 @@ def _open(path: Path) -> pd.DataFrame:
     particles = pd.DataFrame(columns, index=index)
     particles.attrs.update(notes["attrs"])
     return particles
+
+
+def _mapped(path: Path) -> pa.Table:
+    """Map a file that `save_particles` wrote; raise before anything in it would be unpacked."""
+    content = pa.memory_map(str(path)).read_buffer()
+    n_batches = pa.ipc.open_file(content).num_record_batches
+    # Read from the front, where the messages stand one after another: the footer may lie.
+    stream = content.slice(len(MAGIC))
+    batches = [
+        message
+        for message in pa.ipc.MessageReader.open_stream(stream)
+        if message.type == "record batch"
+    ]
+    if len(batches) != n_batches:
+        raise ValueError(f"it has {len(batches)} parts where {n_batches} are expected")
+    if any(_is_compressed(message.metadata) for message in batches):
+        raise ValueError("it is compressed, and may unpack to any size")
+    return pa.ipc.open_stream(stream).read_all()
+
+
+def _is_compressed(message: pa.Buffer) -> bool:
+    """Whether a record batch names a codec, the field 3 of its header (Arrow's Message.fbs)."""
+    (root,) = struct.unpack_from("<I", message, 0)
+    header = _field(message, root, 2)
+    (offset,) = struct.unpack_from("<I", message, header)
+    return _field(message, header + offset, 3) != 0
+
+
+def _field(message: pa.Buffer, table: int, number: int) -> int:
+    """Return where a field of a table in a flatbuffer stands, 0 where it is missing."""
+    (back,) = struct.unpack_from("<i", message, table)
+    (size,) = struct.unpack_from("<H", message, table - back)
+    at = 4 + 2 * number
+    if at >= size:
+        return 0
+    (offset,) = struct.unpack_from("<H", message, table - back + at)
+    return table + offset if offset else 0
 
 
 def checksum(table: pa.Table, notes: bytes) -> int:

@@ -1,5 +1,6 @@
 """The pictures of a survey, for slides and papers; the report shows the same to explore."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -61,7 +62,8 @@ def write_figures(
         )
     paths = []
     for name, display in displays.items():
-        paths.append(folder / f"{name}.png")
+        # Maps may have any name, such as one with a slash.
+        paths.append(folder / (re.sub(r"[^\w.-]+", "_", name) + ".png"))
         display.figure_.savefig(paths[-1], dpi=DPI)
         plt.close(display.figure_)
     return paths

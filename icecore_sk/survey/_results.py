@@ -168,10 +168,10 @@ def write_pages(folder):
             f"{str(folder)!r} holds no finished survey: {', '.join(missing)} is missing. Name the "
             "folder given to --out, or run the survey again: it goes on where it was stopped."
         )
-    table = pd.read_parquet(folder / TABLE)
+    table = _read(folder / TABLE, pd.read_parquet)
     particles = load_particles(folder / IMAGES)
-    found = json.loads((folder / FOUND).read_text())
-    histories = {name: pd.DataFrame(rows) for name, rows in found["histories"].items()}
+    found = _read(folder / FOUND, lambda path: _record(json.loads(path.read_text())))
+    histories = found["histories"]
     kept = np.flatnonzero(table["kept"].to_numpy(dtype=bool))
     images = read_table(particles).gather(kept)
     shown = table.iloc[kept]
@@ -181,6 +181,22 @@ def write_pages(folder):
     return write_report(
         folder, shown, images, maps=maps, histories=histories, record=found["record"]
     )
+
+
+def _read(path: Path, function):
+    """Return what `function` reads, or raise an error that names the file."""
+    try:
+        return function(path)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{str(path)!r} is damaged, or was not written by a survey ({type(error).__name__}: "
+            f"{str(error)[:200]}). Run the survey again: it goes on from what it kept."
+        ) from error
+
+
+def _record(found: dict) -> dict:
+    histories = {name: pd.DataFrame(rows) for name, rows in found["histories"].items()}
+    return {"maps": dict(found["maps"]), "record": dict(found["record"]), "histories": histories}
 
 
 def particle_id(index) -> str:

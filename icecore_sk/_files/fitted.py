@@ -74,6 +74,7 @@ FITTED = {
     "temperature_ number, bias_ numbers, shares_ numbers",
     "MeanCorrection": IMAGES + "_white number, mean_ number",
     "OutlierScorer": COLUMNS + "embedder_ estimator?, n_neighbors_ count, _neighbours Neighbours, "
+    "_details Neighbours?, "
     "_disagreement Disagreement?, scalars_ list, _classes ClassDistances?, classes_ labels*, "
     "_picked list?, "
     "_size_column count?, size_name_ text?, components_ list, _typical dict, _grey_range number, "

@@ -26,10 +26,10 @@ particles, truth = make_particles(
 )
 
 # %%
-# About one in twenty of the particles that are no dust may be lost with it. What was found comes as
-# an object, and in a folder for everyone else: ``report.html`` with maps, a lasso and the images,
-# the table, the fitted models, and a record of what was done. A survey that is stopped goes on
-# where it was when it is called again.
+# About one in twenty of the particles that are no dust may be lost with the dust. What was found
+# comes as an object, and in a folder for everyone else: ``report.html`` with maps, a lasso and the
+# images, the table, the fitted models, and a record of what was done. A survey that is stopped goes
+# on where it was when it is called again.
 #
 # The autoencoder sees the images, and by ``scalar_weight`` has to tell the scalars as well from its
 # latent vector, so that its map shows both.
@@ -75,7 +75,8 @@ print(f"Families named rightly: {(table['predicted'] == truth)[kept & ~star].mea
 # with the families of which it was not told, on the right with the outliers. The report shows the
 # maps of the classifier and of the scalars beside it. What is listed is large, far from the others,
 # or odd in a scalar. A family that nobody has labelled need not be that: look for it in the areas
-# of the map, with the lasso of the report or `plotting.MapAreaDisplay`.
+# of the map, with the lasso of the report or
+# `icecore_sk.plotting.MapAreaDisplay`.
 place = table.loc[kept, list(found.maps["AutoEncoder"])].to_numpy()
 figure, axes = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained")
 ParticleMapDisplay.from_predictions(place, truth[kept], ax=axes[0])

@@ -11,7 +11,6 @@ import os
 import resource
 import shutil
 import tempfile
-import time
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -34,7 +33,7 @@ OUTCOMES = {
     "rows missing": "fewer rows than in the file, and no count of the others",
     "silent": "read with another result, where damage has to be noticed",
     "memory": f"more than {MEMORY_MB} MB",
-    "hang": f"more than {SECONDS} s",
+    "hang": f"more than {SECONDS} s, twice",
     "crash": "the process ended",
 }
 FAULTS = list(OUTCOMES)[4:]
@@ -139,6 +138,9 @@ def fuzz(name: str, target: Target, n: int, seed: int, log: Path) -> None:
     with log.open("a") as file:
         for case in range(done, n):
             outcome, detail = worker.run(case)
+            if outcome == "hang":
+                # A busy machine can stop any process for seconds: what hangs does so again.
+                outcome, detail = worker.run(case)
             row = {"case": case, "outcome": outcome, "detail": detail[:600]}
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -160,8 +162,9 @@ def page(result: dict) -> str:
     text = (
         "# Damaged files\n\n"
         f"Written by `benchmarks/fuzz.py --seed {result['seed']} --cases {result['cases']}` at "
-        f"commit {result['commit']}: {result['took_seconds']:.0f} s on one core. Every case is "
-        "damaged by a seed of its own.\n\n" + table(counts) + "\n\n"
+        f"commit {result['commit']}. Every case is damaged by a seed of its own.\n\n"
+        + table(counts)
+        + "\n\n"
     )
     meanings = [
         f"- **{name}**{' (a fault)' if name in FAULTS else ''}: {meaning}"
@@ -181,7 +184,7 @@ def main() -> None:
     logs = RESULTS / "work" / f"fuzz_{options.seed}"
     logs.mkdir(parents=True, exist_ok=True)
     chosen = {name: own for name, own in targets().items() if options.only in name}
-    commit, counts, started = provenance()["commit"], {}, time.perf_counter()
+    commit, counts = provenance()["commit"], {}
     for name, target in chosen.items():
         log = logs / f"{name.replace(' ', '_').replace(':', '')}.jsonl"
         fuzz(name, target, options.cases, options.seed, log)
@@ -199,7 +202,6 @@ def main() -> None:
         "counts": counts,
         **provenance(),
         "commit": commit,
-        "took_seconds": time.perf_counter() - started,
     }
     (RESULTS / "fuzz").mkdir(exist_ok=True)
     (RESULTS / "fuzz" / "results.json").write_text(json.dumps(result, indent=1) + "\n")

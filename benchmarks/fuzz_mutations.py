@@ -164,7 +164,9 @@ def mutate_nodes(rng, content: bytes) -> bytes:
         elif kind == 5 and isinstance(holder, dict):
             holder[str(rng.choice(TEXTS))] = holder.pop(key)
         elif kind == 6:
-            holder[key] = [theirs] * int(rng.choice([0, 1, 3, 1000]))
+            # Not for what is large: the damage itself would take the time that a case has.
+            times = int(rng.choice([0, 1, 3, 1000])) if len(json.dumps(theirs)) < 100 else 1
+            holder[key] = [copy.deepcopy(theirs) for _ in range(times)]
         else:
             holder[key] = copy.deepcopy(NODES[rng.integers(len(NODES))])
     return json.dumps(document, separators=(",", ":")).encode()

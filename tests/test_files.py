@@ -302,6 +302,15 @@ def test_places_on_this_machine_are_not_saved(tmp_path):
     assert pipe.memory == str(tmp_path)
 
 
+def test_more_texts_than_load_would_take_are_not_saved(tmp_path, monkeypatch):
+    model = StandardScaler()
+    model.names_ = ["name"] * 1000
+    monkeypatch.setattr("icecore_sk._files.container.MOST_HEADER_BYTES", 5000)
+    with pytest.raises(ValueError, match="more names and texts than a file may"):
+        save(model, tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_invalid_parameter_is_found_when_saving(tmp_path):
     with pytest.raises(ValueError, match="'lr' parameter of VAE"):
         save(make_network("VAE", lr=-1.0), tmp_path / "model.safetensors")

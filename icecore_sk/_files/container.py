@@ -13,8 +13,8 @@ from icecore_sk._engine.checkpoint import sync_folder
 
 DOCUMENT, CHECKSUM = "icecore_sk", "sha256"
 BLANK = "0" * 64
-# As in the safetensors library: more than this is refused there as well.
-MOST_HEADER_BYTES = 100_000_000
+# JSON takes up to thirty times its bytes in memory. A network has a hundredth of this.
+MOST_HEADER_BYTES = 2**24
 BLOCK = 2**20
 
 
@@ -52,6 +52,11 @@ def write_container(path: Path, document: dict, arrays: dict[str, np.ndarray]) -
     library = require_safetensors()
     text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     data = library.numpy.save(arrays, metadata={DOCUMENT: text, CHECKSUM: BLANK})
+    if int.from_bytes(data[:8], "little") > MOST_HEADER_BYTES:
+        raise ModelFileError(
+            f"The model holds more names and texts than a file may ({MOST_HEADER_BYTES:,} bytes). "
+            "Keep texts in arrays of strings, or use joblib.dump."
+        )
     start = _checksum_at(data[: 8 + int.from_bytes(data[:8], "little")], path)
     checksum = hashlib.sha256(data).hexdigest().encode()
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -33,6 +33,7 @@ from sklearn.ensemble import GradientBoostingClassifier  # noqa: E402
 from sklearn.feature_selection import VarianceThreshold  # noqa: E402
 from sklearn.metrics import f1_score, roc_auc_score  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
+from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.class_weight import compute_sample_weight  # noqa: E402
 
 from icecore_sk import (  # noqa: E402
@@ -183,22 +184,34 @@ def novel(seed: int, quick: bool) -> dict:
     is_novel = ~np.isin(y, y_known.unique())
     classifier = make_classifier(seed, epochs).fit(X_known[["image"]], y_known)
     vae = VAE(16, max_epochs=max(2, epochs // 2), random_state=seed).fit(X[["image"]])
-    spaces = {
-        "classifier": (classifier, classifier.transform(X_known[["image"]]), "cosine"),
-        # Nothing is known to be normal: the particles are compared with each other.
-        "VAE": (vae, vae.transform(X[["image"]]), "euclidean"),
-    }
     row: dict = {"seed": seed, "rows": n, "novel": sorted(set(y[is_novel])), "scores": {}}
-    for name, (model, reference, metric) in spaces.items():
-        table = (
-            OutlierScorer(n_neighbors=10, metric=metric)
-            .fit(reference)
-            .explain(model.transform(X[["image"]]))
-        )
-        scores = {"neighbours": -table["distance"], "outlier_scorer": table["score"]}
-        scores["score_samples"] = model.score_samples(X[["image"]])
-        for kind, values in scores.items():
-            row["scores"][f"{name}, {kind}"] = ranked(is_novel, np.asarray(values), y)
+
+    def judge(name: str, scores) -> None:
+        row["scores"][name] = ranked(is_novel, np.asarray(scores), y)
+
+    # Nothing is known to be normal: the particles are compared with each other.
+    latent = vae.transform(X[["image"]])
+    judge("VAE, score_samples", vae.score_samples(X[["image"]]))
+    judge("VAE, OutlierScorer", OutlierScorer(n_neighbors=10).fit(latent).score_samples(latent))
+
+    # The known families are normal. Three views of a particle, each with the distance to them.
+    judge("classifier, score_samples", classifier.score_samples(X[["image"]]))
+    spaces = {
+        "last layer": classifier.transform,
+        "third stage": classifier.intermediate_features,
+        "scalars": StandardScaler().fit(X_known.drop(columns="image")).transform,
+    }
+    together = np.zeros(n)
+    for name, space in spaces.items():
+        columns = ["image"] if name != "scalars" else X_known.columns.drop("image")
+        known, new = space(X_known[columns]), space(X[columns])
+        scorer = OutlierScorer(n_neighbors=10, random_state=seed).fit(known, y_known)
+        table = scorer.explain(new)
+        for component in ("distance", "class_distance"):
+            judge(f"{name}, {component}", -table[component])
+        only = OutlierScorer(components=["class_distance"], n_neighbors=10).fit(known, y_known)
+        together += only.score_samples(new)
+    judge("sum of the scores by class_distance in all three", together)
     for name in ("Area (ABD)", "Intensity"):
         row["scores"][f"{name} alone"] = ranked(is_novel, -np.abs(centred(X[name])), y)
     return row

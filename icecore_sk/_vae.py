@@ -327,9 +327,9 @@ class VAE(AutoEncoder):
             warnings.warn(
                 f"The posterior collapsed: {int(last['active_units'])} of {self.latent_dim} latent "
                 f"dimensions are active and the KL is {last['kl']:.3g} nats, so transform tells "
-                f"images hardly apart. Train longer (max_epochs={self.max_epochs}), lengthen "
-                f"kl_warmup ({self.kl_warmup}), set free_bits ({self.free_bits}) to 0.1 or more, "
-                f"or lower beta ({self.beta}).",
+                f"images hardly apart. Train longer (max_epochs is {self.max_epochs}), lengthen "
+                f"kl_warmup (now {self.kl_warmup}), set free_bits (now {self.free_bits}) to 0.1 or "
+                f"more, or lower beta (now {self.beta}).",
                 ConvergenceWarning,
                 stacklevel=4,
             )

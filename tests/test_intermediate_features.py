@@ -9,7 +9,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from icecore_sk import ImageMinMaxScaler, LabelShiftCorrection, OutlierScorer, ResNet18Classifier
+from icecore_sk import (
+    AutoEncoder,
+    ImageMinMaxScaler,
+    LabelShiftCorrection,
+    OutlierScorer,
+    ResNet18Classifier,
+)
 from icecore_sk.nn.intermediate import intermediate_features, signs
 
 
@@ -88,6 +94,14 @@ def test_auto_takes_details_where_a_step_of_the_embedder_has_them(classifier, te
     rows = network.intermediate_features(scaler.transform(X))
     by_rows = OutlierScorer(components=["distance"]).fit(rows)
     np.testing.assert_allclose(inside.score_samples(X), by_rows.score_samples(rows), rtol=1e-6)
+
+
+def test_auto_takes_no_details_where_images_are_reconstructed(textures):
+    X = textures[0][:40]
+    frozen = FrozenEstimator(AutoEncoder(2, max_epochs=1, random_state=0, **NARROW).fit(X))
+    assert "detail_distance" not in OutlierScorer(frozen).fit(X).components_
+    asked = OutlierScorer(frozen, components=["detail_distance"]).fit(X)
+    assert asked.components_ == ["detail_distance"]
 
 
 def test_a_wrapper_passes_them_on(classifier, textures):

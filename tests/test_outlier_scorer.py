@@ -188,7 +188,6 @@ def test_a_pipeline_of_preprocessor_and_vae(networks):
         "corrected_reconstruction",
         "distance",
         "sparsity",
-        "detail_distance",
         "size",
         "disagreement",
     ]

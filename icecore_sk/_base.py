@@ -394,9 +394,7 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
             The stage's maps, pooled to 2x2 where they are larger, and projected at random, by the
             same projection in every network of its width.
         """
-        (features,) = self._run(
-            X, lambda net, batch: net.encoder.intermediate_features(net.scaled(batch["image"]))
-        )
+        (features,) = self._run(X, lambda net, batch: net.intermediate_features(batch["image"]))
         return features
 
     def _run(self, X, function, scalars: bool = False) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from icecore_sk.nn.decoder import Decoder
-from icecore_sk.nn.encoder import ResNet18Encoder
+from icecore_sk.nn.encoder import EncodesImages, ResNet18Encoder
 from icecore_sk.nn.losses import Likelihood
 from icecore_sk.nn.resnet import WIDTH
 
@@ -22,7 +22,7 @@ def full_precision(module: nn.Module, x: Tensor) -> Tensor:
         return module(x.float())
 
 
-class AutoEncoderNet(nn.Module):
+class AutoEncoderNet(EncodesImages):
     """ResNet18 to a latent vector and back to the image.
 
     Parameters
@@ -80,13 +80,6 @@ class AutoEncoderNet(nn.Module):
             self.decoder.out.weight.mul_(0.1)
             bias = cast(Tensor, self.decoder.out.bias)
             bias.fill_(math.log(mean / (1 - mean)) if is_logit else 0.0)
-
-    def features(self, image: Tensor) -> Tensor:
-        return self.encoder(self.scaled(image)).float()  # (n, n_features)
-
-    def scaled(self, image: Tensor) -> Tensor:
-        """Return the images as the encoder takes them."""
-        return (image - self.image_mean) / self.image_scale
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the latent vector, shape (n, latent_dim)."""

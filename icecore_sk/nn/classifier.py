@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from icecore_sk.nn.autoencoder import full_precision
-from icecore_sk.nn.encoder import ResNet18Encoder
+from icecore_sk.nn.encoder import EncodesImages, ResNet18Encoder
 from icecore_sk.nn.resnet import WIDTH
 
 
-class ClassifierNet(nn.Module):
+class ClassifierNet(EncodesImages):
     """ResNet18 and, where there are scalars, a small branch for them before the last layer.
 
     Parameters
@@ -63,13 +63,9 @@ class ClassifierNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def scaled(self, image: Tensor) -> Tensor:
-        """Return the images as the encoder takes them."""
-        return (image - self.image_mean) / self.image_scale
-
     def embed(self, image: Tensor, scalars: Tensor | None = None) -> Tensor:
         """Return the next-to-last layer, shape (n, n_features)."""
-        h = self.encoder(self.scaled(image)).float()
+        h = self.features(image)
         if not self.n_scalars:
             return h
         assert scalars is not None

@@ -73,6 +73,24 @@ class ResNet18Encoder(nn.Module):
         return intermediate_features(self.body.third_map(image))  # (n, 256)
 
 
+class EncodesImages(nn.Module):
+    """What networks with an encoder share: all pixels on one scale, and what the encoder says."""
+
+    image_mean: float
+    image_scale: float
+    encoder: ResNet18Encoder
+
+    def scaled(self, image: Tensor) -> Tensor:
+        """Return the images as the encoder takes them."""
+        return (image - self.image_mean) / self.image_scale
+
+    def features(self, image: Tensor) -> Tensor:
+        return self.encoder(self.scaled(image)).float()  # (n, n_features of the encoder)
+
+    def intermediate_features(self, image: Tensor) -> Tensor:
+        return self.encoder.intermediate_features(self.scaled(image))  # (n, 256)
+
+
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw every weight from `generator`, in the order in which the modules were registered.
 

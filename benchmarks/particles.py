@@ -205,12 +205,11 @@ def novel(seed: int, quick: bool) -> dict:
     for name, space in spaces.items():
         columns = ["image"] if name != "scalars" else X_known.columns.drop("image")
         known, new = space(X_known[columns]), space(X[columns])
-        scorer = OutlierScorer(n_neighbors=10, random_state=seed).fit(known, y_known)
-        table = scorer.explain(new)
         for component in ("distance", "class_distance"):
+            scorer = OutlierScorer(components=[component], n_neighbors=10).fit(known, y_known)
+            table = scorer.explain(new)
             judge(f"{name}, {component}", -table[component])
-        only = OutlierScorer(components=["class_distance"], n_neighbors=10).fit(known, y_known)
-        together += only.score_samples(new)
+        together += table["score"].to_numpy()  # by class_distance, the last
     judge("sum of the scores by class_distance in all three", together)
     for name in ("Area (ABD)", "Intensity"):
         row["scores"][f"{name} alone"] = ranked(is_novel, -np.abs(centred(X[name])), y)

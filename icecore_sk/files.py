@@ -197,11 +197,11 @@ def _of_this_format(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written_by(document: dict[str, Any]) -> str:
-    theirs = {name: document["versions"].get(name) for name in _versions()}
+    theirs = document["versions"]
     differ = [
-        f"{name} {str(version)[:20]} (here {_versions()[name]})"
-        for name, version in theirs.items()
-        if version != _versions()[name]
+        f"{name} {str(theirs.get(name))[:20]} (here {here})"
+        for name, here in _versions().items()
+        if theirs.get(name) != here
     ]
     return f" It was written with {', '.join(differ)}." if differ else ""
 

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from icecore_sk._engine.checkpoint import sync_folder
+from icecore_sk.datasets.particle_table import replacing
 
 DOCUMENT, CHECKSUM = "icecore_sk", "sha256"
 BLANK = "0" * 64
@@ -59,16 +59,12 @@ def write_container(path: Path, document: dict, arrays: dict[str, np.ndarray]) -
         )
     start = _checksum_at(data[: 8 + int.from_bytes(data[:8], "little")], path)
     checksum = hashlib.sha256(data).hexdigest().encode()
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(part, "xb") as file:
-            for piece in (data[:start], checksum, data[start + len(checksum) :]):
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    # The inner is closed before the outer renames it.
+    with replacing(path) as part, open(part, "xb") as file:
+        for piece in (data[:start], checksum, data[start + len(checksum) :]):
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
     sync_folder(path.parent)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import struct
 import zlib
 from contextlib import contextmanager
@@ -327,7 +328,8 @@ def replacing(path: Path):
 
     Whoever is killed while writing leaves an older file as it was, not half of a new one.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # A name of its own for each, also in the threads of one process.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         yield str(temporary)
         os.replace(temporary, path)

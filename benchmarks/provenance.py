@@ -18,15 +18,8 @@ import icecore_sk
 
 def provenance() -> dict:
     """Say on what, with what, and from which commit a row was measured."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     return {
-        "commit": commit or "unknown",
+        "commit": commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {cpu_name()}",
         "threads": torch.get_num_threads(),
         "versions": {
@@ -37,6 +30,24 @@ def provenance() -> dict:
             "numpy": np.__version__,
         },
     }
+
+
+def commit() -> str:
+    """Name the commit of the code; "-dirty" where the code is not as it was committed.
+
+    Results are no code: a second row must not say that the first one changed something.
+    """
+    head = git("rev-parse", "--short", "HEAD")
+    changed = git("status", "--porcelain", "--", ":/", ":(top,exclude)benchmarks/results")
+    return head + ("-dirty" if changed else "") if head else "unknown"
+
+
+def git(*words: str) -> str:
+    """Return what git prints in this folder, nothing where it fails."""
+    done = subprocess.run(
+        ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
 
 
 def cpu_name() -> str:
@@ -67,8 +78,8 @@ def kept(path: Path, force: bool, measure) -> dict:
     if force or not path.exists():
         print(f"measuring {path.stem}", flush=True)
         # The code is the one at the start: a commit made while it runs measured nothing.
-        commit, started = provenance()["commit"], time.perf_counter()
-        result = {**measure(), **provenance(), "commit": commit}
+        measured, started = commit(), time.perf_counter()
+        result = {**measure(), **provenance(), "commit": measured}
         result["took_seconds"] = time.perf_counter() - started
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")

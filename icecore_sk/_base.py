@@ -134,10 +134,11 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         rows = self._read(X, reset=True)
         target = self._read_target(rows, y)
         seed = draw_seed(self.random_state)
-        generators = spawn_generators(seed, 7)
+        generators = spawn_generators(seed, 8)
         weights, shuffling, splitting, augmenting, noise, valid_noise, calibration_noise = (
-            generators
+            generators[:7]
         )
+        composing = generators[7]
         train, valid = self._split(rows, target, splitting)
         start = self._start_from(X, y, seed)
         self._seed = seed
@@ -162,21 +163,25 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
             size = min(self.batch_size, len(index))
             return Batches(placed, index, size, y=target, noise=noisy, **kwargs)
 
-        augment = self._make_augmentation(rows, augmenting)
         classes = self._classes_to_balance(target)
-        split = Split(batches(train, noise, shuffle=shuffling, classes=classes, augment=augment))
+        views = {
+            "augment": self._make_augmentation(rows, augmenting),
+            "composites": self._make_composites(composing),
+        }
+        split = Split(batches(train, noise, shuffle=shuffling, classes=classes, **views))
         # The norms are measured on what training sees, or they would expect another mixture.
         order = train if classes is None else balanced(train, classes[train], splitting)
         n_some = self._n_calibration_rows(len(train))
         some = order[np.linspace(0, len(order) - 1, n_some).astype(int)]
         # Batches of one class each, as sorted rows would give, hide how far classes lie apart.
         some = some[permutation(len(some), splitting)]
-        split.calibration = batches(some, calibration_noise, repeatable=True)
+        views = {"composites": self._make_composites(calibration_noise)}
+        split.calibration = batches(some, calibration_noise, repeatable=True, **views)
         if valid is not None:
             split.valid = batches(valid, valid_noise, repeatable=True)
         net = self._make_net(module, device, len(split.train))
         if self.checkpoint_dir is not None:
-            moving = [shuffling, noise, augmenting]
+            moving = [shuffling, noise, augmenting, composing]
             identity = self._identity(rows, target, module if start is not None else None)
             checkpoint = Checkpoint(self.checkpoint_dir, identity, moving)
             checkpoint.check_writable()
@@ -551,6 +556,10 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         return None
 
     def _make_augmentation(self, rows, generator: torch.Generator):
+        return None
+
+    def _make_composites(self, generator: torch.Generator):
+        """What makes further images of each training batch, which belong to no class."""
         return None
 
     def _diagnose(self) -> None:

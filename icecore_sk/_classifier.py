@@ -8,7 +8,7 @@ from scipy.special import logsumexp, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import column_or_1d, compute_class_weight
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
@@ -17,6 +17,7 @@ from icecore_sk._images import edge_grey
 from icecore_sk._input import n_missing_labels
 from icecore_sk.nn import ClassificationLoss, ClassifierNet
 from icecore_sk.nn.augment import STRENGTHS, Augment
+from icecore_sk.nn.composites import Composites
 
 BALANCED_SAMPLING = "balanced_sampling"
 
@@ -51,6 +52,12 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         "quarter_turns" (booleans). Empty places take the median grey level of the images' edges.
         ``{"rotate": 12, "shift": 0.06, "scale": 0.1}`` suits digits; particles have no up or down:
         ``{"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}``.
+    outlier_exposure : float, default=0.0
+        Train on images of no class too, as many as this share of each batch, between 0 and 1: parts
+        of two training images of different classes, joined along a random line. All classes are to
+        be equally probable there [2]_, which teaches how parts belong together; what belongs to no
+        known class then gets lower probabilities and scores. A step takes as much longer as it has
+        more images. Images are made of images alone; each takes the scalars of its first part.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the rows, stratified by class, stop when their loss has
         not improved for `n_iter_no_change` epochs, and keep the best epoch's weights.
@@ -88,7 +95,8 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         The trained net; ``net_.module_`` is the torch module.
     history_ : DataFrame
         One row per epoch: epoch, train_loss, valid_loss (NaN without early stopping), accuracy,
-        lr, seconds. Losses in nats per row.
+        outlier_exposure where there is any (how far the probabilities of images of no class are
+        from equal, weighted by half in the loss), lr, seconds. Losses in nats per row.
     loss_curve_ : list of float
         Training loss per epoch.
     n_iter_ : int
@@ -112,6 +120,8 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     References
     ----------
     .. [1] He, Zhang, Ren and Sun (2016). Deep residual learning for image recognition. CVPR.
+    .. [2] Hendrycks, Mazeika and Dietterich (2019). Deep anomaly detection with outlier exposure.
+           ICLR.
 
     Examples
     --------
@@ -131,6 +141,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         **BaseImageEstimator._parameter_constraints,
         "class_weight": [StrOptions({"balanced", BALANCED_SAMPLING}), dict, None],
         "augmentation": [dict, None],
+        "outlier_exposure": [Interval(Real, 0, 1, closed="both")],
     }
     _net_param_names = ("stem", "encoder_width", "scalar_width")
     _inputs = ("image", "scalars")
@@ -145,6 +156,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         weight_decay=1e-2,
         class_weight=None,
         augmentation=None,
+        outlier_exposure=0.0,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,
@@ -165,6 +177,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         self.weight_decay = weight_decay
         self.class_weight = class_weight
         self.augmentation = augmentation
+        self.outlier_exposure = outlier_exposure
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -333,6 +346,9 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
                     f"augmentation[{name!r}]={value!r} must be between 0 and {STRENGTHS[name]}."
                 )
         return Augment(generator, fill=edge_grey(rows), **self.augmentation)
+
+    def _make_composites(self, generator):
+        return Composites(generator, self.outlier_exposure) if self.outlier_exposure else None
 
     def _read_target(self, rows, y) -> np.ndarray:
         if y is None:

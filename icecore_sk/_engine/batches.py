@@ -57,8 +57,11 @@ class Batches:
         Columns of standard normal noise for each row, and the generator that draws them.
     augment : callable or None
         Maps a batch of images to a batch of the same shape.
+    composites : Composites or None
+        Maps a batch of images and its targets to further images, which come after the batch's own
+        and have no target, and the rows whose scalars they take.
     repeatable : bool
-        Start the noise anew in each pass, so that two passes see the same.
+        Start noise and composites anew in each pass, so that two passes see the same.
     """
 
     def __init__(
@@ -71,12 +74,16 @@ class Batches:
         classes: np.ndarray | None = None,
         noise: tuple[int, torch.Generator] | None = None,
         augment=None,
+        composites=None,
         repeatable: bool = False,
     ):
         self.rows, self.index, self.y, self.device = rows, index, y, rows.device
         self.batch_size, self.shuffle, self.noise = batch_size, shuffle, noise
-        self.classes, self.augment, self.repeatable = classes, augment, repeatable
-        self.noise_start = noise[1].get_state() if noise is not None else None
+        self.classes, self.repeatable = classes, repeatable
+        self.augment, self.composites = augment, composites
+        drawn = [] if noise is None else [noise[1]]
+        drawn += [] if composites is None else [composites.generator]
+        self.starts = [(generator, generator.get_state()) for generator in drawn]
 
     def bounds(self) -> list[int]:
         n = len(self.index)
@@ -90,8 +97,9 @@ class Batches:
 
     def __iter__(self):
         order = self.order()
-        if self.repeatable and self.noise is not None:
-            self.noise[1].set_state(self.noise_start)
+        if self.repeatable:
+            for generator, state in self.starts:
+                generator.set_state(state)
         bounds = self.bounds()
         for start, stop in pairwise(bounds):
             yield self.batch(order[start:stop])
@@ -110,8 +118,13 @@ class Batches:
         image = prepare_images(self.rows.take(index))
         if self.augment is not None:
             image = self.augment(image)
-        batch = {"image": image}
         scalars = self.rows.take_scalars(index)
+        if self.composites is not None and self.y is not None:
+            further, one = self.composites(image, torch.from_numpy(self.y[index]))
+            image = torch.cat([image, further])
+            if scalars is not None:
+                scalars = torch.cat([scalars, scalars[one.to(self.device)]])
+        batch = {"image": image}
         if scalars is not None:
             batch["scalars"] = scalars
         if self.y is not None:

@@ -16,7 +16,7 @@ from icecore_sk._base import BaseImageEstimator, FeaturesOutMixin
 from icecore_sk._images import edge_grey
 from icecore_sk._input import n_missing_labels
 from icecore_sk.nn import ClassificationLoss, ClassifierNet
-from icecore_sk.nn.augment import STRENGTHS, Augment
+from icecore_sk.nn.augment import STRENGTHS, Augment, symmetric_views
 from icecore_sk.nn.composites import Composites
 
 BALANCED_SAMPLING = "balanced_sampling"
@@ -52,6 +52,11 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         "quarter_turns" (booleans). Empty places take the median grey level of the images' edges.
         ``{"rotate": 12, "shift": 0.06, "scale": 0.1}`` suits digits; particles have no up or down:
         ``{"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}``.
+    average_views : bool, default=False
+        Look at each image once for every "flip" and "quarter_turns" that `augmentation` has (up to
+        eight views, of which each takes its time), and average the next-to-last layer, which logits
+        and probabilities then follow from. Particles have no up or down, and the average does not
+        hang on how one happened to lie. May be set on a fitted classifier as well.
     outlier_exposure : float, default=0.0
         Train on images of no class too, as many as this share of each batch, between 0 and 1: parts
         of two training images of different classes, joined along a random line. All classes are to
@@ -141,6 +146,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         **BaseImageEstimator._parameter_constraints,
         "class_weight": [StrOptions({"balanced", BALANCED_SAMPLING}), dict, None],
         "augmentation": [dict, None],
+        "average_views": ["boolean"],
         "outlier_exposure": [Interval(Real, 0, 1, closed="both")],
     }
     _net_param_names = ("stem", "encoder_width", "scalar_width")
@@ -156,6 +162,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         weight_decay=1e-2,
         class_weight=None,
         augmentation=None,
+        average_views=False,
         outlier_exposure=0.0,
         early_stopping=False,
         validation_fraction=0.1,
@@ -177,6 +184,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         self.weight_decay = weight_decay
         self.class_weight = class_weight
         self.augmentation = augmentation
+        self.average_views = average_views
         self.outlier_exposure = outlier_exposure
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -278,7 +286,8 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         features : ndarray of shape (n, 512) or, with scalars, (n, 512 + scalar_width), float32
             At the default "encoder_width".
         """
-        (features,) = self._run(X, lambda net, batch: net.embed(**batch))
+        symmetries = self._symmetries()
+        (features,) = self._run(X, lambda net, batch: embed(net, batch, symmetries))
         return features
 
     def score_samples(self, X):
@@ -306,8 +315,25 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         return logsumexp(self._logits(X), axis=1)
 
     def _logits(self, X) -> np.ndarray:
-        (logits,) = self._run(X, lambda net, batch: net(**batch)["logits"])
+        symmetries = self._symmetries()
+        # The logits are linear in the features: their mean is that of the logits of all views.
+        (logits,) = self._run(X, lambda net, batch: net.classify(embed(net, batch, symmetries)))
         return logits
+
+    def _symmetries(self) -> dict[str, bool]:
+        """Which views of an image count as the same particle."""
+        known = self.augmentation or {}
+        symmetries = {name: bool(known.get(name)) for name in ("flip", "quarter_turns")}
+        if not self.average_views:
+            return dict.fromkeys(symmetries, False)
+        if not any(symmetries.values()):
+            raise ValueError(
+                f"average_views=True needs 'flip' or 'quarter_turns' in augmentation, which is "
+                f"{self.augmentation!r}: a network that was trained on none of these views does "
+                "not know them. Pass augmentation={'flip': True, 'quarter_turns': True}, or "
+                "average_views=False."
+            )
+        return symmetries
 
     @property
     def _n_features_out(self) -> int:
@@ -333,6 +359,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         return target if self.class_weight == BALANCED_SAMPLING else None
 
     def _make_augmentation(self, rows, generator):
+        self._symmetries()
         if not self.augmentation:
             return None
         for name, value in self.augmentation.items():
@@ -394,3 +421,9 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
                 f"{len(self.classes_)} classes, but X has {len(target)}. Pass early_stopping=False."
             )
         return StratifiedShuffleSplit(1, test_size=n_valid, random_state=seed)
+
+
+def embed(net: ClassifierNet, batch: dict[str, torch.Tensor], symmetries) -> torch.Tensor:
+    """Return the next-to-last layer of a batch, the mean over its views."""
+    views = symmetric_views(batch["image"], **symmetries)
+    return torch.stack([net.embed(view, batch.get("scalars")).float() for view in views]).mean(0)

@@ -306,7 +306,7 @@ def test_interrupted_fit_resumes_exactly(name, digits, tmp_path):
 
     params = {"max_epochs": 4, "early_stopping": True, "n_iter_no_change": 9}
     if name == "ResNet18Classifier":
-        params["augmentation"] = {"rotate": 10}
+        params |= {"augmentation": {"rotate": 10}, "outlier_exposure": 0.3}
     whole = make_network(name, **params).fit(X, y)
     with pytest.raises(RuntimeError, match="power cut"):
         make_network(name, **params, checkpoint_dir=tmp_path, callbacks=[Stop()]).fit(X, y)

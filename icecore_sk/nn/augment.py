@@ -17,6 +17,17 @@ STRENGTHS = {
 }
 
 
+def symmetric_views(image: Tensor, flip: bool, quarter_turns: bool) -> list[Tensor]:
+    """Return every mirrored and turned view of a batch that `Augment` may draw, itself first."""
+    height, width = image.shape[2:]
+    turns: tuple[int, ...] = (0,)
+    if quarter_turns:
+        turns = (0, 1, 2, 3) if height == width else (0, 2)
+    sides = [image, image.flip(3)] if flip else [image]
+    views = [side.rot90(turn, (2, 3)) for side in sides for turn in turns]
+    return [view.contiguous(memory_format=torch.channels_last) for view in views]
+
+
 class Augment:
     """Draw another view of every image: one affine map each, resampled once.
 

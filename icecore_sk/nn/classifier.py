@@ -74,4 +74,8 @@ class ClassifierNet(EncodesImages):
 
     def forward(self, image: Tensor, scalars: Tensor | None = None) -> dict[str, Tensor]:
         h = self.embed(image, scalars)
-        return {"features": h, "logits": full_precision(self.head, h)}
+        return {"features": h, "logits": self.classify(h)}
+
+    def classify(self, h: Tensor) -> Tensor:
+        """Return the logits of a next-to-last layer, shape (n, n_classes)."""
+        return full_precision(self.head, h)

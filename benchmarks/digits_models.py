@@ -76,21 +76,25 @@ class Estimator(Line):
 
 
 class Classifier(Estimator):
-    """ResNet18Classifier with random affine views of its images."""
+    """ResNet18Classifier with random affine views of its images, and with images of no class."""
 
     supervised = True
     # Of all scores the best where 3 and 7, or 4, 5 and 8, were left out of 12,000 training images
-    # and looked for among 4,000 others: AUROC .988 and .987; Mahalanobis .985 and .974.
-    main_score = "details"
+    # and looked for among 4,000 others, after four epochs: neighbours in the last layer (cosine)
+    # AUROC .987 and .992, in the third stage .987 and .985, the sum of their ranks .989 and .991.
+    main_score = "details_and_neighbours"
     metric = "cosine"
     default_epochs = CLASSIFIER_EPOCHS
 
     def make(self):
         # Half the channels take less than half the time, and novel digits show no worse: with 3 and
         # 7 out of 12,000 training images, AUROC .988 of `details` after four epochs, .986 at 64.
+        # As many images of no class as others: there the sum of ranks above is .982 without them,
+        # .986 with half as many.
         return ResNet18Classifier(
             lr=2e-3,
             augmentation=AUGMENTATION,
+            outlier_exposure=1.0,
             max_epochs=self.epochs,
             net_params={"encoder_width": 32},
             random_state=self.seed,

@@ -99,24 +99,29 @@ def neighbours(H: np.ndarray, H_new: np.ndarray, metric: str, seed: int, algorit
 
 
 def details(model, X, y, X_new, seed: int) -> dict[str, np.ndarray]:
-    """Scores of `OutlierScorer` from a classifier's third stage and from its classes.
+    """Scores of `OutlierScorer` from a classifier's third stage, its last layer and its classes.
 
     `details` is minus the mean distance to the nearest training images in the third stage,
-    `classes` minus the Mahalanobis distance to the nearest class in the last layer, and
-    `details_and_classes` what `OutlierScorer` makes of both.
+    `classes` minus the Mahalanobis distance to the nearest class in the last layer.
+    `details_and_classes` is what `OutlierScorer` makes of both, `details_and_neighbours` of the
+    first and of neighbours in the last layer by angle.
     """
-    scorer = OutlierScorer(
-        FrozenEstimator(model),
-        n_neighbors=min(N_NEIGHBORS, len(X) - 1),
-        components=["detail_distance", "class_distance"],
-        random_state=seed,
-    )
-    table = scorer.fit(X, y).explain(X_new)
-    return {
-        "details": -table["detail_distance"].to_numpy(),
-        "classes": -table["class_distance"].to_numpy(),
-        "details_and_classes": table["score"].to_numpy(),
-    }
+    scores = {}
+    kinds = {"classes": ("class_distance", "euclidean"), "neighbours": ("distance", "cosine")}
+    for name, (other, metric) in kinds.items():
+        scorer = OutlierScorer(
+            FrozenEstimator(model),
+            n_neighbors=min(N_NEIGHBORS, len(X) - 1),
+            metric=metric,
+            components=["detail_distance", other],
+            random_state=seed,
+        )
+        table = scorer.fit(X, y).explain(X_new)
+        scores["details"] = -table["detail_distance"].to_numpy()
+        if name == "classes":
+            scores["classes"] = -table["class_distance"].to_numpy()
+        scores[f"details_and_{name}"] = table["score"].to_numpy()
+    return scores
 
 
 def of_classifier(H, logits, y, H_new, logits_new, seed: int) -> dict[str, np.ndarray]:

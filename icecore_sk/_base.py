@@ -160,7 +160,7 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
 
         def batches(index, generator, **kwargs) -> Batches:
             noisy = (width, generator) if width else None
-            size = min(self.batch_size, len(index))
+            size = min(max(2, round(self.batch_size / (1 + self._further_images))), len(index))
             return Batches(placed, index, size, y=target, noise=noisy, **kwargs)
 
         classes = self._classes_to_balance(target)
@@ -557,6 +557,11 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
 
     def _make_augmentation(self, rows, generator: torch.Generator):
         return None
+
+    @property
+    def _further_images(self) -> float:
+        """Images of no class in each batch, as a share of its rows; `batch_size` counts both."""
+        return 0.0
 
     def _make_composites(self, generator: torch.Generator):
         """What makes further images of each training batch, which belong to no class."""

@@ -1,10 +1,14 @@
 """Training on images of no class, made of two images each."""
 
+import numpy as np
 import pytest
 import torch
-from conftest import make_network, make_table
+from conftest import make_network, make_table, outputs
+from sklearn.metrics import roc_auc_score
+from skorch.callbacks import Callback
 
-from icecore_sk import ResNet18Classifier
+from icecore_sk import ResNet18Classifier, load, save
+from icecore_sk.datasets import load_digit_images
 from icecore_sk.nn import ClassificationLoss
 from icecore_sk.nn.composites import Composites
 
@@ -50,58 +54,92 @@ def test_rows_of_one_class_have_no_composite(flat):
     assert len(one) == 0
 
 
-def test_loss_is_least_where_all_classes_are_equally_probable():
+def test_images_of_no_class_count_like_rows_of_a_class_of_their_own():
     y = torch.tensor([1, 0])
-    batch, certain = {"y": y}, torch.tensor([[0.0, 4.0, 0.0], [4.0, 0.0, 0.0]])
-    plain = ClassificationLoss()({"logits": certain}, batch)
+    batch, known = {"y": y}, torch.tensor([[0.0, 4.0, 1.0], [4.0, 0.0, 2.0]])
+    plain = ClassificationLoss()({"logits": known}, batch)
     assert "outlier_exposure" not in plain
-    equal = ClassificationLoss()({"logits": torch.cat([certain, torch.ones(1, 3)])}, batch)
-    torch.testing.assert_close(equal["loss"], plain["loss"])
-    torch.testing.assert_close(equal["outlier_exposure"], torch.zeros(2))
-    unequal = torch.tensor([[2.0, 0.0, 0.0]])
-    terms = ClassificationLoss(exposure_weight=0.3)(
-        {"logits": torch.cat([certain, unequal])}, batch
-    )
-    uniform = torch.full((1, 3), 1 / 3)
-    expected = torch.nn.functional.kl_div(unequal.log_softmax(1), uniform, reduction="sum")
-    torch.testing.assert_close(terms["outlier_exposure"], expected.expand(2))
-    torch.testing.assert_close(terms["loss"], plain["loss"] + 0.3 * expected)
+    further = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 3.0], [0.0, 0.0, 0.0]])
+    terms = ClassificationLoss()({"logits": torch.cat([known, further])}, batch)
+    all_rows = torch.cat([known, further]), torch.tensor([1, 0, 2, 2, 2])
+    expected = torch.nn.functional.cross_entropy(*all_rows, reduction="sum") / 2
+    torch.testing.assert_close(terms["loss"].mean(), expected)
+    torch.testing.assert_close(terms["loss"] - terms["outlier_exposure"], plain["loss"])
     torch.testing.assert_close(terms["accuracy"], torch.ones(2))
 
 
 @pytest.fixture(scope="module")
-def fitted_with_and_without(digits):
-    X, y = digits
+def halves():
+    X, y = load_digit_images(return_X_y=True)
+    return (X[:600], y[:600]), (X[600:], y[600:])
+
+
+@pytest.fixture(scope="module")
+def fitted_with_and_without(halves):
+    params = {"max_epochs": 8, "batch_size": 16, "lr": 3e-3}
     return [
-        make_network("ResNet18Classifier", max_epochs=8, lr=3e-3, outlier_exposure=share).fit(
-            X[:200], y[:200]
-        )
-        for share in (0.0, 0.5)
+        make_network("ResNet18Classifier", **params, outlier_exposure=share).fit(*halves[0])
+        for share in (0.0, 1.0)
     ]
 
 
-def test_composites_of_new_images_get_lower_probabilities(fitted_with_and_without, digits):
-    X, y = (torch.from_numpy(part[200:]) for part in digits)
+def test_composites_of_new_images_look_less_known(fitted_with_and_without, halves):
+    X, y = map(torch.from_numpy, halves[1])
     X_none = composites(share=1.0)(X[:, None], y)[0][:, 0].numpy()
-
-    def gap(model):
-        known, none = (model.predict_proba(part).max(axis=1) for part in (X.numpy(), X_none))
-        return known.mean() - none.mean()
-
-    without, with_them = map(gap, fitted_with_and_without)
-    assert with_them > without + 0.1
-
-
-def test_known_images_are_told_apart_as_before(fitted_with_and_without, digits):
-    X, y = digits
-    without, with_them = (model.score(X[200:], y[200:]) for model in fitted_with_and_without)
-    assert with_them > max(0.8, without - 0.05)
+    truth = np.repeat([True, False], [len(X), len(X_none)])
+    without, with_them = (
+        roc_auc_score(truth, model.score_samples(np.concatenate([X.numpy(), X_none])))
+        for model in fitted_with_and_without
+    )
+    assert with_them > without + 0.04
+    assert with_them > 0.8
 
 
-def test_history_tells_how_far_probabilities_are_from_equal(fitted_with_and_without):
+def test_known_images_are_told_apart_as_before(fitted_with_and_without, halves):
+    without, with_them = (model.score(*halves[1]) for model in fitted_with_and_without)
+    assert with_them > max(0.85, without - 0.05)
+
+
+def test_the_class_of_none_is_no_class_of_the_classifier(fitted_with_and_without, digits):
+    model, X = fitted_with_and_without[1], digits[0]
+    assert model.predict_proba(X).shape == model.decision_function(X).shape == (300, 10)
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+    assert set(model.predict(X)) <= set(range(10))
+    assert model.net_.module_.head.out_features == 11
+
+
+def test_batch_size_counts_them(digits):
+    fits = [
+        make_network("ResNet18Classifier", max_epochs=1, batch_size=20, outlier_exposure=share)
+        for share in (0.0, 1.0)
+    ]
+    seen = []
+
+    class Count(Callback):
+        def on_batch_begin(self, net, batch=None, **kwargs):
+            seen[-1].append((len(batch[0]["image"]), len(batch[0]["y"])))
+
+    for model in fits:
+        seen.append([])
+        model.set_params(callbacks=[Count()]).fit(digits[0][:100], digits[1][:100])
+    assert seen == [[(20, 20)] * 5, [(20, 10)] * 10]
+
+
+def test_history_has_their_part_of_the_loss(fitted_with_and_without):
     without, with_them = (model.history_ for model in fitted_with_and_without)
     assert "outlier_exposure" not in without
-    assert with_them["outlier_exposure"].iloc[-1] < with_them["outlier_exposure"].max() / 1.5
+    part = with_them["outlier_exposure"]
+    assert 0 < part.iloc[-1] < part.iloc[0] / 3
+    assert (with_them["train_loss"] > part).all()
+
+
+def test_two_classes_and_a_file(digits, tmp_path):
+    X, y = digits[0], digits[1] > 4
+    model = make_network("ResNet18Classifier", outlier_exposure=0.5).fit(X, y)
+    assert model.decision_function(X).shape == (300,)
+    save(model, tmp_path / "model")
+    for name, value in outputs(model, X).items():
+        np.testing.assert_array_equal(getattr(load(tmp_path / "model"), name)(X), value)
 
 
 def test_a_composite_takes_the_scalars_of_its_first_part(digits):

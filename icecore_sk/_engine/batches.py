@@ -116,14 +116,15 @@ class Batches:
     def batch(self, index: np.ndarray) -> tuple[dict[str, torch.Tensor], None]:
         """Return the rows at `index` in skorch's form (X, y); the target travels in X."""
         image = prepare_images(self.rows.take(index))
-        if self.augment is not None:
-            image = self.augment(image)
         scalars = self.rows.take_scalars(index)
         if self.composites is not None and self.y is not None:
             further, one = self.composites(image, torch.from_numpy(self.y[index]))
             image = torch.cat([image, further])
             if scalars is not None:
                 scalars = torch.cat([scalars, scalars[one.to(self.device)]])
+        if self.augment is not None:
+            # After they were joined: what resamples the others must resample the seams as well.
+            image = self.augment(image)
         batch = {"image": image}
         if scalars is not None:
             batch["scalars"] = scalars

@@ -16,7 +16,7 @@ class ClassifierNet(EncodesImages):
     image_shape : tuple of (int, int, int)
         Channels, height and width.
     n_classes : int
-        Number of logits.
+        Number of classes.
     n_scalars : int, default=0
         Scalars per image.
     image_mean, image_scale : float
@@ -27,6 +27,8 @@ class ClassifierNet(EncodesImages):
         Its `width`.
     scalar_width : int, default=64
         Length of the scalars' branch.
+    has_unknown : bool, default=False
+        Add a logit, the last, for images that belong to no class.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class ClassifierNet(EncodesImages):
         stem: str = "auto",
         encoder_width: int = WIDTH,
         scalar_width: int = 64,
+        has_unknown: bool = False,
     ):
         super().__init__()
         channels, height, width = image_shape
@@ -52,7 +55,7 @@ class ClassifierNet(EncodesImages):
             self.scalar_branch = nn.Sequential(nn.Linear(n_scalars, scalar_width), nn.ReLU())
             n_features += scalar_width
         self.n_features = n_features
-        self.head = nn.Linear(n_features, n_classes)
+        self.head = nn.Linear(n_features, n_classes + has_unknown)
 
     def reset_special_parameters(self, generator: torch.Generator) -> None:
         """Start undecided: with a last layer of zeros every class is equally probable.
@@ -77,5 +80,5 @@ class ClassifierNet(EncodesImages):
         return {"features": h, "logits": self.classify(h)}
 
     def classify(self, h: Tensor) -> Tensor:
-        """Return the logits of a next-to-last layer, shape (n, n_classes)."""
+        """Return the logits of a next-to-last layer, a column for each class, perhaps one more."""
         return full_precision(self.head, h)

@@ -16,7 +16,8 @@ class Composites:
     network must learn to refuse it for is how parts belong together. Composites are what outlier
     exposure needs, made from the training images themselves: Yun et al. (2019) paste rectangles
     of images into others to train on mixed labels; Hendrycks, Mazeika and Dietterich (2019) train
-    on images of another collection to give them no label.
+    on images of another collection, and Neal, Olson, Fern, Wong and Li (2018) on generated ones, to
+    give them no label.
 
     Parameters
     ----------
@@ -30,6 +31,7 @@ class Composites:
     Yun, Han, Oh, Chun, Choe and Yoo (2019). CutMix: regularization strategy to train strong
     classifiers with localizable features. ICCV.
     Hendrycks, Mazeika and Dietterich (2019). Deep anomaly detection with outlier exposure. ICLR.
+    Neal, Olson, Fern, Wong and Li (2018). Open set learning with counterfactual images. ECCV.
     """
 
     def __init__(self, generator: torch.Generator, share: float):

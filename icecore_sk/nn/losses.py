@@ -150,11 +150,10 @@ class ELBOLoss(ReconstructionLoss):
 
 
 class ClassificationLoss(nn.Module):
-    """Cross-entropy in nats with optional class weights, and outlier exposure.
+    """Cross-entropy in nats with optional class weights.
 
-    Logits beyond the rows of y are of images that belong to no class. There the network is to give
-    all classes the same probability [1]_: its cross-entropy to the uniform distribution, less the
-    entropy of that one (the least there is), is added in training.
+    Logits beyond the rows of y are of images that belong to no class. Their target is a class of
+    their own, the last column, and each counts like a row of y.
 
     Parameters
     ----------
@@ -162,25 +161,13 @@ class ClassificationLoss(nn.Module):
         Factor of each class's rows.
     label_smoothing : float
         Probability mass spread evenly over all classes.
-    exposure_weight : float
-        Weight of the mean over images of no class beside the mean over the rows of y.
-
-    References
-    ----------
-    .. [1] Hendrycks, Mazeika and Dietterich (2019). Deep anomaly detection with outlier exposure.
-           ICLR.
     """
 
     class_weight: Tensor | None
 
-    def __init__(
-        self,
-        class_weight: Tensor | None = None,
-        label_smoothing: float = 0.0,
-        exposure_weight: float = 0.5,
-    ):
+    def __init__(self, class_weight: Tensor | None = None, label_smoothing: float = 0.0):
         super().__init__()
-        self.label_smoothing, self.exposure_weight = label_smoothing, exposure_weight
+        self.label_smoothing = label_smoothing
         self.register_buffer("class_weight", class_weight)
 
     def forward(self, outputs, batch, progress: float = math.inf) -> dict[str, Tensor]:
@@ -192,9 +179,9 @@ class ClassificationLoss(nn.Module):
             loss = loss * self.class_weight[y]
         terms = {"accuracy": (logits.argmax(1) == y).float()}
         if len(unknown):
-            n_classes = unknown.shape[1]
-            exposure = -unknown.log_softmax(1).mean(1) - math.log(n_classes)  # (m,)
-            # One figure for the batch: composites are further rows, and belong to none of these.
-            terms["outlier_exposure"] = exposure.mean().expand(len(y))
-            loss = loss + self.exposure_weight * terms["outlier_exposure"]
+            last = torch.full((len(unknown),), unknown.shape[1] - 1, device=y.device)
+            exposure = F.cross_entropy(unknown, last, reduction="sum") / len(y)
+            # One figure for the batch: these images belong to none of its rows.
+            terms["outlier_exposure"] = exposure.expand(len(y))
+            loss = loss + exposure
         return {"loss": loss, **terms}

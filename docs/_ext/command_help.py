@@ -5,7 +5,7 @@ import os
 
 from parts import write_part
 
-COMMANDS = ("demo", "survey", "report")
+COMMANDS = ("demo", "survey", "report", "score")
 
 
 def write_help(app) -> None:

@@ -5,6 +5,7 @@ import os
 import secrets
 import struct
 import zlib
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -119,11 +120,20 @@ def save_particles(particles, path):
     True
     """
     path = Path(path)
-    _check_particles(particles)
+    check_particle_table(particles)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path={str(path)!r} is in a folder that does not exist.")
     if path.is_dir():
         raise ValueError(f"path={str(path)!r} is a folder; expected the name of a file.")
+    table = arrow_table(particles)
+    per_row = max(1, table.nbytes // max(1, len(particles)))
+    with replacing(path) as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
+        writer.write_table(table, max_chunksize=max(1, BATCH_BYTES // per_row))
+    return path
+
+
+def arrow_table(particles: pd.DataFrame) -> pa.Table:
+    """Return a particle table as a file holds it, with notes and checksum; images are not copied."""
     index = particles.index
     columns = {}
     for level in range(index.nlevels):
@@ -148,11 +158,7 @@ def save_particles(particles, path):
     table = pa.table(columns)
     text = json.dumps(notes, default=_plain).encode()
     metadata = {METADATA: text, CHECKSUM: str(checksum(table, text))}
-    table = table.replace_schema_metadata(metadata)
-    per_row = max(1, table.nbytes // max(1, len(particles)))
-    with replacing(path) as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
-        writer.write_table(table, max_chunksize=max(1, BATCH_BYTES // per_row))
-    return path
+    return table.replace_schema_metadata(metadata)
 
 
 def load_particles(path):
@@ -195,7 +201,7 @@ def load_particles(path):
     try:
         # Damage shows in many ways, and all of them mean that the file is of no use.
         particles = _open(path)
-        _check_particles(particles)
+        check_particle_table(particles)
     except Exception as error:
         raise ValueError(
             f"{str(path)!r} is damaged, or no particle file of this version ({error}). "
@@ -205,16 +211,41 @@ def load_particles(path):
 
 
 def _open(path: Path) -> pd.DataFrame:
-    table = _mapped(path)
-    metadata = table.schema.metadata
-    notes = json.loads(metadata[METADATA])
+    table = mapped_table(pa.memory_map(str(path)).read_buffer())
+    notes = read_notes(table)
+    validate(table)
+    check_sum(table)
+    return data_frame(table, notes)
+
+
+def read_notes(table: pa.Table) -> dict:
+    """Return what the file says beside its columns; raise where it is of a later format."""
+    notes = json.loads(table.schema.metadata[METADATA])
     if notes["format"] > FORMAT:
         raise ValueError(f"format {notes['format']}")
+    return notes
+
+
+def validate(table: pa.Table, done: Callable[[], None] = lambda: None) -> None:
+    """Raise where offsets point nowhere, which would be followed.
+
+    To check pixels would read the whole file. `done` is called after each part that was read.
+    """
     for name, column in zip(table.column_names, table.columns, strict=True):
-        # Offsets that point nowhere would be followed. To check pixels would read the whole file.
-        column.validate(full=not name.startswith("image:"))
-    if checksum(table, metadata[METADATA]) != int(metadata[CHECKSUM]):
+        for part in column.chunks:
+            part.validate(full=not name.startswith("image:"))
+            done()
+
+
+def check_sum(table: pa.Table, done: Callable[[], None] = lambda: None) -> None:
+    """Raise where ids, scalars or notes are not those that were written."""
+    metadata = table.schema.metadata
+    if checksum(table, metadata[METADATA], done) != int(metadata[CHECKSUM]):
         raise ValueError("its checksum is another")
+
+
+def data_frame(table: pa.Table, notes: dict) -> pd.DataFrame:
+    """Return rows of a file as a particle table; images are not copied."""
     columns: dict = {}
     levels = []
     for full_name, column in zip(table.column_names, table.columns, strict=True):
@@ -234,9 +265,8 @@ def _open(path: Path) -> pd.DataFrame:
     return particles
 
 
-def _mapped(path: Path) -> pa.Table:
-    """Map a file that `save_particles` wrote; raise before anything in it would be unpacked."""
-    content = pa.memory_map(str(path)).read_buffer()
+def mapped_table(content: pa.Buffer) -> pa.Table:
+    """Read a mapped file of `save_particles`; raise before anything in it would be unpacked."""
     n_batches = pa.ipc.open_file(content).num_record_batches
     # Read from the front, where the messages stand one after another: the footer may lie.
     stream = content.slice(len(MAGIC))
@@ -271,17 +301,25 @@ def _field(message: pa.Buffer, table: int, number: int) -> int:
     return table + offset if offset else 0
 
 
-def checksum(table: pa.Table, notes: bytes) -> int:
+def checksum(table: pa.Table, notes: bytes, done: Callable[[], None] = lambda: None) -> int:
     """Return the CRC-32 of a file's content without the images."""
     crc = zlib.crc32(notes)
     for name, column in zip(table.column_names, table.columns, strict=True):
         crc = zlib.crc32(name.encode(), crc)
         if name.startswith("image:"):
             continue
-        if pa.types.is_primitive(column.type):
-            crc = zlib.crc32(column.to_numpy().tobytes(), crc)
-        else:
-            crc = zlib.crc32("\0".join(map(str, column.to_pylist())).encode(), crc)
+        # Part by part, so that no column is ever copied whole. One with missing values is: numpy
+        # makes floats of its integers, and would not in a part without any.
+        whole = column.null_count > 0
+        parts = [column] if whole else [pa.chunked_array([part]) for part in column.chunks]
+        between = b""
+        for part in filter(len, parts):
+            if pa.types.is_primitive(column.type):
+                crc = zlib.crc32(part.to_numpy().tobytes(), crc)
+            else:
+                crc = zlib.crc32(between + "\0".join(map(str, part.to_pylist())).encode(), crc)
+                between = b"\0"
+            done()
     return crc
 
 
@@ -297,7 +335,7 @@ def _plain(value):
     )
 
 
-def _check_particles(particles) -> None:
+def check_particle_table(particles) -> None:
     if not isinstance(particles, pd.DataFrame):
         raise TypeError(
             f"particles is a {type(particles).__name__}; expected a particle table (a DataFrame "

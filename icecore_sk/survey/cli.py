@@ -1,13 +1,15 @@
 """The command `icecore`."""
 
 import argparse
+import contextlib
 import sys
 import time
 import warnings
 
-from icecore_sk import VAE, AutoEncoder, FlowVAE, __version__
+from icecore_sk import VAE, AutoEncoder, FlowVAE, __version__, load
 from icecore_sk.datasets import load_flowcam, load_particles
 from icecore_sk.datasets.labels import join_labels, read_labels
+from icecore_sk.survey._score_particles import score_particles
 from icecore_sk.survey.demo import run_demo
 
 MODELS = {model.__name__: model for model in (AutoEncoder, FlowVAE, VAE)}
@@ -58,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=demo_command)
     add_survey(commands)
     add_report(commands)
+    add_score(commands)
     return parser
 
 
@@ -178,6 +181,59 @@ def add_report(commands) -> None:
     report.set_defaults(run=report_command)
 
 
+def add_score(commands) -> None:
+    """Add the subcommand `score`."""
+    score = commands.add_parser(
+        "score",
+        help="score any number of particles with a fitted model",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Read a particle file chunk by chunk, and write what a fitted model says of each\n"
+            "particle to a folder of Parquet files. The file may be larger than the memory.\n\n"
+            "It may be stopped at any time. The same command goes on where it was."
+        ),
+        epilog=(
+            "examples:\n"
+            "  icecore score outliers.safetensors particles.arrow --out scores\n"
+            "  icecore score vae.safetensors particles.arrow --methods transform --out latent\n"
+            "  icecore score vae.safetensors particles.arrow --out latent \\\n"
+            "      --scheduler tcp://10.0.0.1:8786\n\n"
+            "files in the folder:\n"
+            "  part-00000.parquet and so on: the particles' index and a column for each answer;\n"
+            "  pandas.read_parquet(FOLDER) reads all of them as one table"
+        ),
+    )
+    score.add_argument("model", metavar="MODEL", help="file written by icecore_sk.save")
+    score.add_argument(
+        "particles",
+        metavar="PARTICLES",
+        help="particle file (.arrow), as icecore_sk.datasets.save_particles writes it",
+    )
+    score.add_argument("--out", required=True, metavar="FOLDER", help="where the results go")
+    score.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help="of the model: transform, score_samples, predict, predict_proba, explain and others "
+        "(default: explain, or else those of the first three that there are)",
+    )
+    score.add_argument(
+        "--chunk-size",
+        type=int,
+        default=8192,
+        metavar="N",
+        help="particles of one file, which are in memory at a time (default: 8192)",
+    )
+    score.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a Dask cluster, whose workers then score; they see PARTICLES and FOLDER under the "
+        "same paths",
+    )
+    score.add_argument("--quiet", action="store_true", help="print the path of the folder only")
+    score.set_defaults(run=score_command)
+
+
 def survey_command(args: argparse.Namespace) -> None:
     """Run `icecore survey`."""
     from icecore_sk.survey._workflow import default_classifier, survey
@@ -234,6 +290,26 @@ def report_command(args: argparse.Namespace) -> None:
     from icecore_sk.survey._results import write_pages
 
     print(write_pages(args.folder))
+
+
+def score_command(args: argparse.Namespace) -> None:
+    """Run `icecore score`."""
+    with contextlib.ExitStack() as stack:
+        client = None
+        if args.scheduler is not None:
+            from icecore_sk.survey._workers import connect
+
+            client = stack.enter_context(connect(args.scheduler))
+        score_particles(
+            load(args.model),
+            args.particles,
+            args.out,
+            methods=args.methods,
+            chunk_size=args.chunk_size,
+            client=client,
+            verbose=int(not args.quiet),
+        )
+    print(args.out)
 
 
 def demo_command(args: argparse.Namespace) -> None:

@@ -133,7 +133,7 @@ def save_particles(particles, path):
 
 
 def arrow_table(particles: pd.DataFrame) -> pa.Table:
-    """Return a particle table as a file holds it, with notes and checksum; images are not copied."""
+    """Return a particle table as a file holds it, with its notes; images are not copied."""
     index = particles.index
     columns = {}
     for level in range(index.nlevels):

@@ -51,8 +51,8 @@ class Answers:
                 f"as {list(DEFAULT)}."
             )
         for method in methods:
-            able = not str(method).startswith("_") and hasattr(self._last, str(method))
-            if not able or not callable(getattr(self._last, method)):
+            is_there = not str(method).startswith("_") and hasattr(self._last, str(method))
+            if not is_there or not callable(getattr(self._last, method)):
                 has = [each for each in (EXPLAINS, *DEFAULT, "predict_proba")]
                 has = [each for each in has if hasattr(self._last, each)]
                 raise ValueError(
@@ -136,5 +136,5 @@ class Answers:
 
 def _same_in_all_parts(table: pd.DataFrame) -> pd.DataFrame:
     """Make texts of objects: their type in a file must not depend on which rows it holds."""
-    objects = [name for name, dtype in table.dtypes.items() if dtype == object]
+    objects = [name for name in table if pd.api.types.is_object_dtype(table[name])]
     return plain_columns(table).astype(dict.fromkeys(objects, "str"))

@@ -109,7 +109,9 @@ def score_on_workers(
 
 
 def _score(number: int, name: str) -> int:
-    return get_worker().plugins[name].score(number)
+    plugin = get_worker().plugins[name]
+    assert isinstance(plugin, Scoring)
+    return plugin.score(number)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Estimators and Pipelines in files that are safe to open."""
 
 import platform
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,10 @@ from icecore_sk._files.container import (
     read_container,
     write_container,
 )
+from icecore_sk._files.migrations import MIGRATIONS
 from icecore_sk._files.values import Reader, Writer
 
-# MIGRATIONS[i] turns a document of format 1.i into one of 1.(i + 1); a reader of another first
-# number would not know where to begin.
 MAJOR = 1
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
 
 
 def save(estimator, path):

@@ -1,0 +1,30 @@
+"""What turns a file of an older minor format into one of the next."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def add_views_and_exposure(document: dict[str, Any]) -> dict[str, Any]:
+    """1.0 to 1.1: the classifier can average views and train on images of no class; it did not."""
+    for state in states_of("ResNet18Classifier", document):
+        known = {name for name, _ in state}
+        added = [["average_views", False], ["outlier_exposure", 0.0]]
+        state += [entry for entry in added if entry[0] not in known]
+    return document
+
+
+def states_of(name: str, node: Any) -> list[list]:
+    """Return what the state of each estimator of this name holds, as lists of pairs."""
+    if isinstance(node, list):
+        return [state for entry in node for state in states_of(name, entry)]
+    if not isinstance(node, dict):
+        return []
+    found = [state for entry in node.values() for state in states_of(name, entry)]
+    if node.get("estimator") == name:
+        found.append(node["state"]["dict"])
+    return found
+
+
+# MIGRATIONS[i] turns a document of format 1.i into one of 1.(i + 1); a reader of another first
+# number would not know where to begin.
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [add_views_and_exposure]

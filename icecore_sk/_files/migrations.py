@@ -6,7 +6,7 @@ from typing import Any
 
 def add_views_and_exposure(document: dict[str, Any]) -> dict[str, Any]:
     """1.0 to 1.1: the classifier can average views and train on images of no class; it did not."""
-    for state in states_of("ResNet18Classifier", document):
+    for state in states_of("icecore_sk.ResNet18Classifier", document):
         known = {name for name, _ in state}
         added = [["average_views", False], ["outlier_exposure", 0.0]]
         state += [entry for entry in added if entry[0] not in known]

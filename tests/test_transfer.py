@@ -194,13 +194,14 @@ def fit_vae(digits, cls=VAE, **params):
 @pytest.fixture(scope="module")
 def over_trained(digits):
     """A classifier of 40 digits, trained until nothing is left of its loss, and on."""
-    params = {"max_epochs": 60, "lr": 0.05, "weight_decay": 0.0, "random_state": 2, **WIDE}
+    params = {"max_epochs": 60, "lr": 0.05, "weight_decay": 0.0, "random_state": 1, **WIDE}
     classifier = make_classifier(**params).fit(digits[0][:40], digits[1][:40])
     assert classifier.loss_curve_[-1] < 0.01
     return FrozenEstimator(classifier)
 
 
-FLOWS = {"cls": FlowVAE, "n_flows": 16, "max_epochs": 8}
+# The KL of each of four classifiers (seeds 0, 1, 3, 4) explodes with 24 flows; with 16, not always.
+FLOWS = {"cls": FlowVAE, "n_flows": 24, "max_epochs": 8}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """The bare torch modules."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from icecore_sk.nn.augment import Augment
 from icecore_sk.nn.encoder import choose_stem, initialise
 from icecore_sk.nn.losses import gaussian_kl
 from icecore_sk.nn.planar import constrained_u
+from icecore_sk.nn.resnet import SmallMapConv2d
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,41 @@ def test_width_of_the_encoder(width):
     assert encoder(torch.zeros(2, 1, 28, 28)).shape == (2, 8 * width)
     weights = sum(parameter.numel() for parameter in encoder.parameters())
     assert width != 64 or weights == 11_170_240  # the published network, one channel in
+
+
+@pytest.mark.parametrize("channels", [8, 16])
+def test_strided_shortcut_is_the_plain_convolution(channels):
+    ours = SmallMapConv2d(channels, 2 * channels, 1, 2)
+    plain = nn.Conv2d(channels, 2 * channels, 1, 2, bias=False)
+    plain.load_state_dict(ours.state_dict())
+    x = torch.rand(3, channels, 7, 8)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    weight = torch.rand(3, 2 * channels, 4, 4)
+    (ours(a) * weight).sum().backward()
+    (plain(b) * weight).sum().backward()
+    torch.testing.assert_close(ours(x), plain(x))
+    torch.testing.assert_close(a.grad, b.grad)
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+
+
+MANY_SHORTCUTS = """
+import torch
+from icecore_sk.nn.resnet import SmallMapConv2d
+
+torch.set_num_threads(2)
+for dtype in (torch.bfloat16, torch.float32):
+    conv = SmallMapConv2d(8, 16, 1, 2).to(dtype).to(memory_format=torch.channels_last)
+    for size in (8, 9, 12, 14, 16, 24, 32):
+        for n in (1, 2, 7, 16, 32, 128):
+            x = torch.rand(n, 8, size, size, dtype=dtype).to(memory_format=torch.channels_last)
+            conv(x.requires_grad_()).sum().backward()
+"""
+
+
+def test_narrow_shortcuts_leave_the_memory_of_others_alone():
+    # In a process of its own: torch's own gradient aborts it on CPUs with AVX-512.
+    done = subprocess.run([sys.executable, "-c", MANY_SHORTCUTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_stem_suits_the_size():

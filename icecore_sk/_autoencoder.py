@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk import _images
 from icecore_sk._base import BaseImageEstimator, FeaturesOutMixin
+from icecore_sk._chunks import Chunk
 from icecore_sk.nn import AutoEncoderNet, ReconstructionLoss
 
 
@@ -150,6 +151,7 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
     }
     _net_param_names = ("stem", "encoder_width", "decoder_width")
     _inputs = ("image", "noise")
+    likelihood_: str
 
     def __init__(
         self,
@@ -218,6 +220,58 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
             Where the loss became NaN or infinite; the last finite weights are kept.
         """
         return self._fit(X, y)
+
+    def partial_fit(self, X, y=None):
+        """Train on the next chunk of images, for data larger than memory.
+
+        Each call is one pass over the chunk, in mini-batches, and goes on from what the calls
+        before, or a `fit`, have left: weights, moments of AdamW, statistics of the batch norms and
+        `history_`, which gains one row. `fit` starts anew.
+
+        Parameters
+        ----------
+        X : array of shape (n, H, W), (n, C, H, W) or (n, p), or particle table
+            Images as in `fit`, at least 2, in the same form in every call. The first chunk sets the
+            image shape, the scalars, the scale of the grey levels and `likelihood_` for all.
+        y : array-like of shape (n,) or None
+            Only read in the first call, where `encoder` is a classifier to be fitted first.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            Where a parameter, X or y is unusable or unlike the chunks before; the message names it
+            and the way out. Then the estimator is as it was.
+        FloatingPointError
+            Where the loss became NaN or infinite; the estimator is as it was.
+
+        Notes
+        -----
+        Rows are shuffled within a chunk only: each chunk should look like the whole, so mix the
+        runs when they are written, and go over all chunks several times.
+
+        The learning rate rises to `lr` in the first five steps and stays there, as nobody knows how
+        many chunks will come; AdamW begins anew in the first call after a `fit`. `max_epochs`,
+        `validation_fraction` and `warm_start` play no part, but that a `VAE` tells a collapse from
+        call number `max_epochs` on. The same calls with the same integer `random_state` give
+        bit-equal weights, also where the estimator was saved and loaded in between
+        (`icecore_sk.save`, joblib, pickle).
+
+        Examples
+        --------
+        >>> from icecore_sk import AutoEncoder
+        >>> from icecore_sk.datasets import load_digit_images
+        >>> X = load_digit_images().data
+        >>> model = AutoEncoder(latent_dim=4, random_state=0)
+        >>> for start in range(0, 200, 100):
+        ...     model = model.partial_fit(X[start : start + 100])
+        >>> model.n_iter_
+        2
+        """
+        return self._fit(X, y, Chunk(self.__sklearn_is_fitted__()))
 
     def transform(self, X):
         """Return the latent vectors, the same at every call.
@@ -354,8 +408,9 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
     def _network(self, **net_args):
         return AutoEncoderNet(**net_args)
 
-    def _net_arguments(self, rows) -> dict:
-        self.likelihood_ = self._choose_likelihood(rows)
+    def _net_arguments(self, rows, goes_on: bool = False) -> dict:
+        chosen = self.likelihood_ if goes_on and self.likelihood == "auto" else self.likelihood
+        self.likelihood_ = self._choose_likelihood(rows, chosen)
         return {
             "image_shape": rows.image_shape,
             "latent_dim": self.latent_dim,
@@ -363,7 +418,7 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
             "n_scalars": rows.n_scalars if self.scalar_weight else 0,
         }
 
-    def _choose_likelihood(self, rows) -> str:
+    def _choose_likelihood(self, rows, likelihood: str) -> str:
         if self.scalar_weight and not rows.n_scalars:
             raise ValueError(
                 f"scalar_weight={self.scalar_weight} asks for decoded scalars, but X has none. "
@@ -372,13 +427,13 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
             )
         low, high = _images.pixel_range(rows)
         fits = low >= 0.0 and high <= 1.0
-        if self.likelihood == "bernoulli" and not fits:
+        if likelihood == "bernoulli" and not fits:
             raise ValueError(
                 f"likelihood='bernoulli' needs pixels in [0, 1], but X has {low:.4g} to "
                 f"{high:.4g}. Scale X (uint8 is scaled for you) or pass likelihood='gaussian'."
             )
-        if self.likelihood != "auto":
-            return self.likelihood
+        if likelihood != "auto":
+            return likelihood
         return "bernoulli" if fits and _images.is_black_and_white(rows) else "gaussian"
 
     def _make_loss(self):

@@ -1,11 +1,11 @@
 """What all image estimators share: reading X, training, batched inference, plain state."""
 
 import hashlib
-import json
 import math
 import os
 from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from icecore_sk import _images
+from icecore_sk._chunks import Chunk, ChunkMixin
 from icecore_sk._engine import (
+    NORM_ROWS,
     Batches,
     Checkpoint,
+    GoOn,
     HostRows,
     ImageNet,
     MemoryOrderAdamW,
@@ -41,13 +44,14 @@ from icecore_sk._engine import (
     make_early_stopping,
     make_schedule,
     module_arrays,
+    moments_of,
     permutation,
     place_rows,
     prepare_images,
     resolve_device,
     settle_threads,
 )
-from icecore_sk._input import ImageInputMixin
+from icecore_sk._network_state import NetworkStateMixin
 from icecore_sk._random import draw_seed, spawn_generators
 from icecore_sk.nn.encoder import STEMS, initialise
 
@@ -72,7 +76,7 @@ class FeaturesOutMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return tags
 
 
-class BaseImageEstimator(ImageInputMixin, BaseEstimator):
+class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
     """Base of the estimators that hold a network.
 
     A subclass says which network and loss it wants (`_make_module`, `_make_loss`), how y is read
@@ -100,56 +104,68 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
     }
     _net_param_names: tuple[str, ...] = ("stem", "encoder_width")
     _inputs: tuple[str, ...] = ("image",)
+    _seed: int
 
     # ---------------------------------------------------------------- training
 
-    def _fit(self, X, y=None):
-        """Train; where that fails, leave the estimator as it was, fitted or not."""
+    def _fit(self, X, y=None, chunk: Chunk | None = None):
+        """Train; where that fails, leave the estimator as it was, fitted or not.
+
+        A `chunk` is one call of `partial_fit`: one epoch that goes on from what there is.
+        """
         settle_threads()
         before = self.__dict__.copy()
         try:
-            net, split, previous = self._prepare(X, y)
+            net, split, previous = self._prepare(X, y, chunk)
             try:
                 net.fit(split)
             except NonFiniteLossError as error:
-                self._finish(net, previous)
-                before = self.__dict__.copy()
+                kept = "is as it was before this chunk"
+                if chunk is None:
+                    self._finish(net, previous)
+                    before = self.__dict__.copy()
+                    kept = "keeps the finite weights of the end of the epoch before"
                 raise FloatingPointError(
-                    f"Training of {type(self).__name__} stopped: {error}. The estimator keeps the "
-                    f"finite weights of the end of the epoch before. {self._nonfinite_advice()}"
+                    f"Training of {type(self).__name__} stopped: {error}. The estimator {kept}. "
+                    f"{self._nonfinite_advice()}"
                 ) from error
             self._finish(net, previous)
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        self._diagnose()
+        # A first few chunks are little training: no failure shows before a fit would have ended.
+        if chunk is None or self.n_iter_ >= self.max_epochs:
+            self._diagnose()
         return self
 
-    def _prepare(self, X, y) -> tuple[ImageNet, Split, pd.DataFrame | None]:
+    def _prepare(self, X, y, chunk) -> tuple[ImageNet, Split, pd.DataFrame | None]:
         """Check parameters and data and build what training needs."""
         self._validate_params()
+        goes_on = chunk is not None and chunk.goes_on
+        if chunk is not None:
+            self._check_chunk_params()
         device = resolve_device(self.device)
         options = self._check_net_params()
-        rows = self._read(X, reset=True)
-        target = self._read_target(rows, y)
-        seed = draw_seed(self.random_state)
-        generators = spawn_generators(seed, 8)
-        weights, shuffling, splitting, augmenting, noise, valid_noise, calibration_noise = (
-            generators[:7]
+        rows = self._read_chunk(X) if goes_on else self._read(X, reset=True)
+        target = self._read_target(rows, y, chunk)
+        seed = self._seed if goes_on else draw_seed(self.random_state)
+        weights = spawn_generators(seed, 1)[0]
+        # Each chunk draws its own, which hang on nothing but the seed and the epochs before.
+        done = () if chunk is None else (self.n_iter_ if goes_on else 0,)
+        _, shuffling, splitting, augmenting, noise, valid_noise, calibration_noise, composing = (
+            spawn_generators(seed, 8, *done)
         )
-        composing = generators[7]
         train, valid = self._split(rows, target, splitting)
-        start = self._start_from(X, y, seed)
+        start = self._start_from(X, y, seed, goes_on)
         self._seed = seed
 
-        mean, scale = _images.image_mean_and_scale(rows)
-        self._net_args = {
-            "image_mean": mean,
-            "image_scale": scale,
-            **options,
-            **self._net_arguments(rows),
-        }
+        arguments = {**options, **self._net_arguments(rows, goes_on)}
+        if goes_on:
+            self._check_same_network(arguments)
+        else:
+            mean, scale = _images.image_mean_and_scale(rows)
+            self._net_args = {"image_mean": mean, "image_scale": scale, **arguments}
         module = self._make_module(self._net_args, weights)
         if start is not None:
             self._load_start(module, start)
@@ -171,7 +187,7 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         split = Split(batches(train, noise, shuffle=shuffling, classes=classes, **views))
         # The norms are measured on what training sees, or they would expect another mixture.
         order = train if classes is None else balanced(train, classes[train], splitting)
-        n_some = self._n_calibration_rows(len(train))
+        n_some = self._n_calibration_rows(len(train), 1 if chunk else self.max_epochs)
         some = order[np.linspace(0, len(order) - 1, n_some).astype(int)]
         # Batches of one class each, as sorted rows would give, hide how far classes lie apart.
         some = some[permutation(len(some), splitting)]
@@ -179,6 +195,9 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         split.calibration = batches(some, calibration_noise, repeatable=True, **views)
         if valid is not None:
             split.valid = batches(valid, valid_noise, repeatable=True)
+        if chunk is not None:
+            split.norm_rows = NORM_ROWS if goes_on else 0
+            return self._goes_on(module, device, goes_on), split, self._earlier_history(goes_on)
         net = self._make_net(module, device, len(split.train))
         if self.checkpoint_dir is not None:
             moving = [shuffling, noise, augmenting, composing]
@@ -207,7 +226,8 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         """Order the columns: losses first, then their parts, then lr and seconds."""
         history = history.rename(columns={"train_seconds": "seconds"})
         if "valid_seconds" in history:
-            history["seconds"] += history.pop("valid_seconds")
+            # Epochs of partial_fit have no validation beside those of a fit before.
+            history["seconds"] += history.pop("valid_seconds").fillna(0.0)
         # The parts of the training loss carry no prefix; those of the validation loss do.
         short = {
             name: name.removeprefix("train_")
@@ -219,10 +239,17 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         middle = [name for name in history if name not in (*HISTORY_COLUMNS, *last)]
         return history[[*HISTORY_COLUMNS, *middle, *last]] if len(history) else history
 
-    def _make_net(self, module, device: torch.device, n_batches: int) -> ImageNet:
-        callbacks = [("schedule", make_schedule(self.lr, self.max_epochs, n_batches))]
-        if self.early_stopping:
-            callbacks.append(("early_stopping", make_early_stopping(self.n_iter_no_change)))
+    def _make_net(
+        self, module, device: torch.device, n_batches: int = 1, go_on: GoOn | None = None
+    ) -> ImageNet:
+        """Build the net that trains; with `go_on` for one chunk, else for `max_epochs`."""
+        callbacks: list[Any] = []
+        if go_on is not None:
+            callbacks.append(("go_on", go_on))
+        else:
+            callbacks.append(("schedule", make_schedule(self.lr, self.max_epochs, n_batches)))
+            if self.early_stopping:
+                callbacks.append(("early_stopping", make_early_stopping(self.n_iter_no_change)))
         # Training changes callbacks, and parameters must come out of fit as they went in.
         callbacks += [clone(callback, safe=False) for callback in self.callbacks or []]
         if self.verbose:
@@ -236,12 +263,19 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
             optimizer__weight_decay=self.weight_decay,
             optimizer__fused=True,
             lr=self.lr,
-            max_epochs=self.max_epochs,
+            max_epochs=self.max_epochs if go_on is None else 1,
             batch_size=self.batch_size,
             callbacks=callbacks,
             device=str(device),
             verbose=0,
         )
+
+    def _goes_on(self, module, device: torch.device, goes_on: bool) -> ImageNet:
+        """Build the net of one chunk, which starts where the one that there is stopped."""
+        go_on = GoOn(self.lr)
+        if goes_on:
+            go_on = GoOn(self.lr, history_rows(self.net_), moments_of(self.net_))
+        return self._make_net(module, device, go_on=go_on)
 
     def _make_module(self, net_args: dict, generator: torch.Generator | None = None):
         """Build the network; with a generator also draw its weights."""
@@ -319,9 +353,14 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
     def _previous_history(self) -> pd.DataFrame | None:
         return self.history_ if self.warm_start and hasattr(self, "net_") else None
 
-    def _start_from(self, X, y, seed: int):
+    def _earlier_history(self, goes_on: bool) -> pd.DataFrame | None:
+        """Return the epochs of fits before that of which the net has the history."""
+        n = len(self.history_) - len(self.net_.history) if goes_on else 0
+        return self.history_.head(n) if n else None
+
+    def _start_from(self, X, y, seed: int, goes_on: bool):
         """Return ("all" | "encoder", weights) to start from, or None."""
-        if self.warm_start and hasattr(self, "net_"):
+        if goes_on or (self.warm_start and hasattr(self, "net_")):
             return "all", self.net_.module_.state_dict()
         if self.encoder is None:
             return None
@@ -456,74 +495,15 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
         pixels = math.prod(self.image_shape_[1:])
         return int(2 ** np.clip(round(math.log2(INFERENCE_PIXELS / pixels)), 4, 8))
 
-    def _n_calibration_rows(self, n_train: int) -> int:
+    def _n_calibration_rows(self, n_train: int, n_epochs: int) -> int:
         larger = max(1.0, math.prod(self.image_shape_[1:]) / 32**2)
         least, most = (
             max(bound // larger, at_least)
             for bound, at_least in zip(CALIBRATION_ROWS, (128, 256), strict=True)
         )
         # With early stopping the norms are measured in every epoch.
-        seen = n_train * (1 if self.early_stopping else self.max_epochs)
+        seen = n_train * (1 if self.early_stopping else n_epochs)
         return int(min(np.clip(CALIBRATION_SHARE * seen, least, most), n_train))
-
-    # ---------------------------------------------------------------- state
-
-    def __getstate__(self):
-        state = super().__getstate__().copy()
-        if "net_" in state:
-            net = state.pop("net_")
-            state["net_"] = {
-                "weights": module_arrays(net.module_),
-                "history": json.dumps(history_rows(net)),
-            }
-            state["history_"] = {
-                name: column.to_numpy() for name, column in state["history_"].items()
-            }
-        return state
-
-    def __setstate__(self, state):
-        state = dict(state)
-        saved = state.pop("net_", None)
-        if saved is not None:
-            state["history_"] = pd.DataFrame(state["history_"])
-        super().__setstate__(state)
-        if saved is not None:
-            self._rebuild(saved)
-
-    def _rebuild(self, saved: dict) -> None:
-        """Make the net again from arrays, on the best device that is here."""
-        device = resolve_device(self.device, fallback=True)
-        self._check_weights(saved["weights"])
-        module = self._make_module(self._net_args)
-        weights = {name: torch.from_numpy(np.array(a)) for name, a in saved["weights"].items()}
-        module.load_state_dict(weights)
-        net = self._make_net(module.to(device), device, 1)
-        net.initialize()
-        for row in json.loads(saved["history"]):
-            net.history.new_epoch()
-            for name, value in row.items():
-                net.history.record(name, value)
-        self.net_ = net
-
-    def _check_weights(self, weights: dict[str, np.ndarray]) -> None:
-        """Raise where weights do not fit the network, before that takes any memory."""
-        with torch.device("meta"):
-            expected = self._network(**self._net_args).state_dict()
-        for name in sorted(expected.keys() | weights.keys()):
-            if name not in expected or name not in weights:
-                what = "is missing" if name in expected else "belongs to no part of the network"
-                raise ValueError(f"The saved weight {name!r} {what}.")
-            array, shape = weights[name], tuple(expected[name].shape)
-            if (
-                array.shape != shape
-                or (array.dtype.kind == "f") != expected[name].is_floating_point()
-            ):
-                raise ValueError(
-                    f"The saved weight {name!r} is {array.dtype} of shape {array.shape}; the "
-                    f"network needs {expected[name].dtype} of shape {shape}."
-                )
-            if not np.isfinite(array).all():
-                raise ValueError(f"The saved weight {name!r} has NaN or infinity.")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
@@ -538,14 +518,14 @@ class BaseImageEstimator(ImageInputMixin, BaseEstimator):
     def _network(self, **net_args) -> torch.nn.Module:
         raise NotImplementedError
 
-    def _net_arguments(self, rows) -> dict:
-        """Arguments of the network that are learned from the data."""
+    def _net_arguments(self, rows, goes_on: bool = False) -> dict:
+        """Arguments of the network that are learned from the data, or were, where it goes on."""
         return {"image_shape": rows.image_shape}
 
     def _make_loss(self) -> torch.nn.Module:
         raise NotImplementedError
 
-    def _read_target(self, rows, y) -> np.ndarray | None:
+    def _read_target(self, rows, y, chunk: Chunk | None = None) -> np.ndarray | None:
         return None
 
     def _noise_width(self) -> int:

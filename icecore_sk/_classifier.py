@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
 from icecore_sk._base import BaseImageEstimator, FeaturesOutMixin
+from icecore_sk._chunks import Chunk
 from icecore_sk._images import edge_grey
 from icecore_sk._input import n_missing_labels
 from icecore_sk.nn import ClassificationLoss, ClassifierNet
@@ -223,6 +224,63 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         """
         return self._fit(X, y)
 
+    def partial_fit(self, X, y, classes=None):
+        """Train on the next chunk of images and labels, for data larger than memory.
+
+        Each call is one pass over the chunk, in mini-batches, and goes on from what the calls
+        before, or a `fit`, have left: weights, moments of AdamW, statistics of the batch norms and
+        `history_`, which gains one row. `fit` starts anew.
+
+        Parameters
+        ----------
+        X : array of shape (n, H, W), (n, C, H, W) or (n, p), or particle table
+            Images as in `fit`, at least 2, in the same form in every call. The first chunk sets the
+            image shape, the scalars and the scale of the grey levels for all.
+        y : array-like of shape (n,)
+            Labels among the classes; a chunk need not have all of them.
+        classes : array-like of shape (n_classes,) or None
+            All labels that will ever come. Needed in the first call; later, or after a `fit`, they
+            may be left out, and must be the same.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            Where a parameter, X or y is unusable or unlike the chunks before; the message names it
+            and the way out. Then the estimator is as it was.
+        FloatingPointError
+            Where the loss became NaN or infinite; the estimator is as it was.
+
+        Notes
+        -----
+        Rows are shuffled within a chunk only: each chunk should look like the whole, so mix runs
+        and classes when they are written, and go over all chunks several times.
+
+        The learning rate rises to `lr` in the first five steps and stays there, as nobody knows how
+        many chunks will come; AdamW begins anew in the first call after a `fit`. `max_epochs`,
+        `validation_fraction` and `warm_start` play no part. A dict as `class_weight` is taken as it
+        is, while `fit` brings its mean over the rows to 1; "balanced_sampling" balances the classes
+        that a chunk has. The same calls with the same integer `random_state` give bit-equal
+        weights, also where the estimator was saved and loaded in between (`icecore_sk.save`,
+        joblib, pickle).
+
+        Examples
+        --------
+        >>> from icecore_sk import ResNet18Classifier
+        >>> from icecore_sk.datasets import load_digit_images
+        >>> X, y = load_digit_images(return_X_y=True)
+        >>> clf = ResNet18Classifier(random_state=0)
+        >>> for start in range(0, 200, 100):
+        ...     chunk = slice(start, start + 100)
+        ...     clf = clf.partial_fit(X[chunk], y[chunk], classes=range(10))
+        >>> clf.n_iter_
+        2
+        """
+        return self._fit(X, y, Chunk(self.__sklearn_is_fitted__(), classes))
+
     def predict(self, X):
         """Return the most probable class of each row.
 
@@ -349,7 +407,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     def _network(self, **net_args):
         return ClassifierNet(**net_args)
 
-    def _net_arguments(self, rows) -> dict:
+    def _net_arguments(self, rows, goes_on: bool = False) -> dict:
         return {
             "image_shape": rows.image_shape,
             "n_classes": len(self.classes_),
@@ -389,7 +447,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     def _make_composites(self, generator):
         return Composites(generator, self.outlier_exposure) if self.outlier_exposure else None
 
-    def _read_target(self, rows, y) -> np.ndarray:
+    def _read_target(self, rows, y, chunk: Chunk | None = None) -> np.ndarray:
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
@@ -405,6 +463,8 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             raise ValueError("Input y contains infinity.")
         check_classification_targets(y)
+        if chunk is not None:
+            return self._read_chunk_target(y, chunk)
         self.classes_, target = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -417,6 +477,54 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
             # Mean 1 over the rows: the learning rate then means the same with weights or without.
             self._class_weights = (weights / weights[target].mean()).tolist()
         return target.astype(np.int64)
+
+    def _read_chunk_target(self, y: np.ndarray, chunk: Chunk) -> np.ndarray:
+        """Return the numbers of the classes of a chunk's labels, and learn what they all are."""
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' is not supported by partial_fit: one chunk does not tell "
+                "how frequent a class is in all. Pass class_weight=dict(zip(classes, "
+                "sklearn.utils.compute_class_weight('balanced', classes=classes, y=labels))) with "
+                "the labels of all chunks or of a large sample, or 'balanced_sampling'."
+            )
+        self.classes_ = self._classes_of_all_chunks(chunk)
+        strange = np.setdiff1d(y, self.classes_)
+        if len(strange):
+            raise ValueError(
+                f"y has {strange[:5].tolist()}, which is not among the classes "
+                f"{self.classes_.tolist()}. Name every label that will come in `classes` of the "
+                "first call of partial_fit, or leave these rows out."
+            )
+        self._class_weights = None
+        if isinstance(self.class_weight, dict):
+            # As they are: a mean over the rows would differ from chunk to chunk.
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            self._class_weights = weights.tolist()
+        return np.searchsorted(self.classes_, y).astype(np.int64)
+
+    def _classes_of_all_chunks(self, chunk: Chunk) -> np.ndarray:
+        if chunk.classes is None:
+            if not chunk.goes_on:
+                raise ValueError(
+                    "classes must be passed on the first call to partial_fit, because one chunk "
+                    "need not have them all. Pass classes=numpy.unique(labels) of all chunks."
+                )
+            return self.classes_
+        if n_missing_labels(chunk.classes):
+            raise ValueError("classes holds NaN or None. Leave it out, and rows without a label.")
+        classes = np.unique(column_or_1d(np.asarray(chunk.classes)))
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes, but `classes` holds "
+                f"{classes.tolist()}."
+            )
+        if chunk.goes_on and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"classes={classes.tolist()} are not those of the calls before, "
+                f"{self.classes_.tolist()}. Pass the same, or leave `classes` out; to learn "
+                "others, start anew with sklearn.base.clone."
+            )
+        return classes
 
     def _splitter(self, target, n_valid: int, seed: int):
         counts = np.bincount(target)

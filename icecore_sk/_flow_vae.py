@@ -166,5 +166,5 @@ class FlowVAE(VAE):
         )
         self.n_flows = n_flows
 
-    def _net_arguments(self, rows) -> dict:
-        return {**super()._net_arguments(rows), "n_flows": self.n_flows}
+    def _net_arguments(self, rows, goes_on: bool = False) -> dict:
+        return {**super()._net_arguments(rows, goes_on), "n_flows": self.n_flows}

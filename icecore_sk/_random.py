@@ -37,13 +37,15 @@ def random_parameters(estimator) -> list[str]:
     return [name for name in names if name.split("__")[-1] == "random_state"]
 
 
-def spawn_generators(seed: int, n: int) -> list[torch.Generator]:
+def spawn_generators(seed: int, n: int, *further: int) -> list[torch.Generator]:
     """Return `n` independent CPU generators, each for one purpose.
+
+    `further` numbers beside the seed give others.
 
     One generator per purpose keeps, say, the initial weights the same when only the number of
     shuffles changes.
     """
-    children = np.random.SeedSequence(seed).generate_state(n, dtype=np.uint64)
+    children = np.random.SeedSequence((seed, *further)).generate_state(n, dtype=np.uint64)
     return [torch.Generator().manual_seed(int(child >> 1)) for child in children]
 
 

@@ -2,6 +2,13 @@
 
 from icecore_sk._engine.batches import Batches, balanced, permutation, prepare_images
 from icecore_sk._engine.checkpoint import Checkpoint, CheckpointError
+from icecore_sk._engine.go_on import (
+    NORM_ROWS,
+    GoOn,
+    moments_of,
+    record_history,
+    set_moments,
+)
 from icecore_sk._engine.memory import kept_memory
 from icecore_sk._engine.net import (
     ImageNet,
@@ -19,10 +26,12 @@ from icecore_sk._engine.rows import DeviceRows, HostRows, place_rows
 from icecore_sk._engine.threads import settle_threads
 
 __all__ = [
+    "NORM_ROWS",
     "Batches",
     "Checkpoint",
     "CheckpointError",
     "DeviceRows",
+    "GoOn",
     "HostRows",
     "ImageNet",
     "MemoryOrderAdamW",
@@ -37,9 +46,12 @@ __all__ = [
     "make_early_stopping",
     "make_schedule",
     "module_arrays",
+    "moments_of",
     "permutation",
     "place_rows",
     "prepare_images",
+    "record_history",
     "resolve_device",
+    "set_moments",
     "settle_threads",
 ]

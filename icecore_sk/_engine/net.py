@@ -34,12 +34,14 @@ class NonFiniteLossError(FloatingPointError):
 class Split:
     """What `ImageNet.fit` takes as X: training batches, and perhaps batches to validate on.
 
-    `calibration` holds plain training rows on which the batch norms' statistics are measured.
+    `calibration` holds plain training rows on which the batch norms' statistics are measured;
+    those that the network came with count for `norm_rows` rows beside them.
     """
 
     train: Batches
     valid: Batches | None = None
     calibration: Batches | None = None
+    norm_rows: int = 0
 
 
 class EpochTotals:
@@ -116,6 +118,7 @@ class ImageNet(NeuralNet):
         if self.calibration_ is None or not norms:
             return
         momenta = [norm.momentum for norm in norms]
+        before = [[value.clone() for value in running(norm)] for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
@@ -123,8 +126,13 @@ class ImageNet(NeuralNet):
         with torch.no_grad():
             for batch, _ in self.calibration_:
                 self.infer(batch)
-        for norm, momentum in zip(norms, momenta, strict=True):
+        n = len(self.calibration_.index)
+        share = n / (n + self.norm_rows_)
+        for norm, momentum, earlier in zip(norms, momenta, before, strict=True):
             norm.momentum = momentum
+            if self.norm_rows_:
+                for old, new in zip(earlier, running(norm), strict=True):
+                    new.copy_(old.lerp(new, share))
 
     def infer(self, x, **fit_params):
         device = torch.device(self.device)
@@ -144,7 +152,7 @@ class ImageNet(NeuralNet):
         """Train on; unlike skorch's, an interrupt from the keyboard is passed on."""
         if not self.initialized_:
             self.initialize()
-        self.calibration_ = X.calibration
+        self.calibration_, self.norm_rows_ = X.calibration, X.norm_rows
         self.notify("on_train_begin", X=X, y=y)
         done = sum(cb.restore(self) for _, cb in self.callbacks_ if hasattr(cb, "restore"))
         self.good_weights_ = None
@@ -216,6 +224,11 @@ class ImageNet(NeuralNet):
         if not math.isfinite(value):
             self.module_.load_state_dict(self.good_weights_)
             raise NonFiniteLossError(value, len(self.history), number + 1)
+
+
+def running(norm) -> tuple[Tensor, Tensor]:
+    """The statistics of a batch norm: mean and variance."""
+    return norm.running_mean, norm.running_var
 
 
 class ProgressBar(Callback):

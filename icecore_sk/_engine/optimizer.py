@@ -109,6 +109,23 @@ class MemoryOrderAdamW(torch.optim.AdamW):
         )
         weight.grad = None
 
+    def moments(self, kind: str) -> list[Tensor]:
+        """Return views of "exp_avg" or "exp_avg_sq", each of the shape of its weight."""
+        return [
+            self.state[view][kind].permute(0, 3, 1, 2)
+            if lies_channels_last(weight)
+            else self.state[view][kind]
+            for _, view, weight in self._triples()
+        ]
+
+    def steps(self) -> list[float]:
+        """Return how often each weight was updated."""
+        return [float(self.state[view]["step"]) for _, view, _ in self._triples()]
+
+    def set_steps(self, steps: list[float]) -> None:
+        for (_, view, _), step in zip(self._triples(), steps, strict=True):
+            self.state[view]["step"].fill_(step)
+
     def zero_grad(self, set_to_none=True):
         for _, view, weight in self._triples():
             weight.grad = None

@@ -40,6 +40,21 @@ def test_width_of_the_encoder(width):
     assert width != 64 or weights == 11_170_240  # the published network, one channel in
 
 
+@pytest.mark.parametrize("n", [3, 32])
+def test_convolution_of_2x2_maps_is_the_plain_one(n):
+    ours = SmallMapConv2d(8, 12, 3).double()
+    plain = nn.Conv2d(8, 12, 3, padding=1, bias=False).double()
+    plain.load_state_dict(ours.state_dict())
+    x, weight = torch.rand(n, 8, 2, 2).double(), torch.rand(n, 12, 2, 2).double()
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    assert ours.is_matrix_product(a) == (n == 32)
+    (ours(a) * weight).sum().backward()
+    (plain(b) * weight).sum().backward()
+    torch.testing.assert_close(ours(x), plain(x))
+    torch.testing.assert_close(a.grad, b.grad)
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+
+
 @pytest.mark.parametrize("channels", [8, 16])
 def test_strided_shortcut_is_the_plain_convolution(channels):
     ours = SmallMapConv2d(channels, 2 * channels, 1, 2)

@@ -42,12 +42,11 @@ def convolve_and_pool(image: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> T
     """
     if image.device.type != "cpu":
         return F.max_pool2d(norm(conv(image)), *POOLING)
-    dtype = _autocast_dtype(conv.weight)
     sign = torch.where(norm.weight.detach() < 0, -1.0, 1.0)
-    weight = (conv.weight * sign[:, None, None, None]).to(dtype)
+    weight = working_weight(conv.weight * sign[:, None, None, None])
     scale = norm.weight * sign
     settings = _stride_and_padding(conv)
-    image = image.to(dtype)
+    image = image.to(weight.dtype)
     n_rows = _images_per_slice(image, conv)
     if not norm.training:
         running_mean, running_variance = _statistics(norm)
@@ -81,10 +80,10 @@ def norm_relu_convolve(maps: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d) -> T
     -------
     Tensor of shape (n, conv.out_channels, h', w')
     """
-    single = maps.shape[-2:] == (1, 1)  # where the convolution has a way of its own
-    if maps.device.type != "cpu" or single or not norm.training or not torch.is_grad_enabled():
+    small = max(maps.shape[-2:]) <= 2  # where the convolution has ways of its own
+    if maps.device.type != "cpu" or small or not norm.training or not torch.is_grad_enabled():
         return conv(F.relu(norm(maps), inplace=True))
-    weight = conv.weight.to(_autocast_dtype(conv.weight))
+    weight = working_weight(conv.weight)
     result, mean, variance = _NormReluConv.apply(
         maps, norm.weight, norm.bias, norm.eps, weight, _stride_and_padding(conv)
     )
@@ -175,11 +174,11 @@ class _NormReluConv(torch.autograd.Function):
         return grad, scale_grad, shift_grad, None, weight_grad, None
 
 
-def _autocast_dtype(weight: Tensor) -> torch.dtype:
-    """The type that a convolution with this weight would work in."""
+def working_weight(weight: Tensor) -> Tensor:
+    """Return the weight in the type that a convolution with it would work in."""
     if torch.is_autocast_enabled(weight.device.type):
-        return torch.get_autocast_dtype(weight.device.type)
-    return weight.dtype
+        return weight.to(torch.get_autocast_dtype(weight.device.type))
+    return weight
 
 
 def _images_per_slice(image: Tensor, conv: nn.Conv2d) -> int:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from icecore_sk.nn.recompute import convolve_and_pool, norm_relu_convolve
+from icecore_sk.nn.recompute import convolve_and_pool, norm_relu_convolve, working_weight
 
 WIDTH = 64
 
@@ -30,12 +30,45 @@ class _CentreTap(torch.autograd.Function):
         return full
 
 
+# For 2x2 maps: the tap of a 3x3 kernel that the i-th position of the input meets at the o-th of the
+# output, as TAPS[o, i], with positions and taps counted along the rows.
+TAPS = torch.tensor(
+    [[3 * (i // 2 - o // 2 + 1) + i % 2 - o % 2 + 1 for i in range(4)] for o in range(4)]
+)
+# Writing the matrix of a 2x2 map takes as long as 25 images do.
+MANY_IMAGES = 32
+
+
+class _MatrixOfTaps(torch.autograd.Function):
+    """The matrix (4 out, 4 in) that a 3x3 kernel is to the flattened positions of a 2x2 map."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor) -> Tensor:
+        ctx.like = weight
+        out_channels, in_channels = weight.shape[:2]
+        taps = weight.permute(2, 3, 0, 1).reshape(9, out_channels, in_channels)
+        matrix = taps[TAPS]  # (4, 4, out, in)
+        return matrix.transpose(1, 2).reshape(4 * out_channels, 4 * in_channels)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
+        out_channels, in_channels = ctx.like.shape[:2]
+        blocks = grad.view(4, out_channels, 4, in_channels)
+        taps = torch.zeros(9, out_channels, in_channels, dtype=grad.dtype)
+        for o, row in enumerate(TAPS.tolist()):
+            for i, tap in enumerate(row):
+                taps[tap] += blocks[o, :, i]
+        return taps.view(3, 3, out_channels, in_channels).permute(2, 3, 0, 1)
+
+
 class SmallMapConv2d(nn.Conv2d):
     """A convolution without bias that skips the taps which only ever see padding.
 
     On a 1x1 map a 3x3 kernel with padding 1 multiplies eight of its nine taps by zero. Late
     ResNet18 stages meet such maps on images up to 32 pixels and hold most of its weights, so the
-    centre tap alone, as a matrix product, trains 1.6 times faster at 28 pixels.
+    centre tap alone, as a matrix product, trains 1.6 times faster at 28 pixels. On a 2x2 map five
+    of nine products are with padding; one matrix product of all positions leaves them out, in half
+    of the time with 128 images on a CPU.
 
     Strided 1x1 kernels of fewer than 16 channels are made plain ones of every other pixel: oneDNN's
     gradient of them writes past its scratch memory (uxlfoundation/oneDNN#6035), which sooner or
@@ -46,13 +79,26 @@ class SmallMapConv2d(nn.Conv2d):
         padding = kernel_size // 2
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
 
+    def is_matrix_product(self, input: Tensor) -> bool:
+        """Whether all positions of many 2x2 maps are multiplied at once."""
+        return (
+            input.shape[-2:] == (2, 2)
+            and (self.kernel_size, self.stride) == ((3, 3), (1, 1))
+            and input.device.type == "cpu"
+            and len(input) >= MANY_IMAGES
+        )
+
     def forward(self, input: Tensor) -> Tensor:
         if input.shape[-2:] == (1, 1) and self.kernel_size == (3, 3):
-            tap = _CentreTap.apply(self.weight)
-            return F.linear(input.flatten(1), tap)[:, :, None, None]
+            centre = _CentreTap.apply(self.weight)
+            return F.linear(input.flatten(1), centre)[:, :, None, None]
+        if self.is_matrix_product(input):
+            rows = input.permute(0, 2, 3, 1).flatten(1)
+            product = F.linear(rows, _MatrixOfTaps.apply(working_weight(self.weight)))
+            return product.view(-1, 2, 2, self.out_channels).permute(0, 3, 1, 2)
         if self.kernel_size == (1, 1) and self.in_channels < 16:
-            rows, columns = self.stride
-            return F.conv2d(input[:, :, ::rows, ::columns], self.weight)
+            down, right = self.stride
+            return F.conv2d(input[:, :, ::down, ::right], self.weight)
         return super().forward(input)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import NETWORKS, assert_same, make_network, outputs
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback, EarlyStopping
 
@@ -295,21 +295,26 @@ def test_encoder_of_another_kind(digits):
             AutoEncoder(2, encoder=wrong).fit(digits[0])
 
 
-@pytest.mark.parametrize("name", ["ResNet18Classifier", "FlowVAE"])
-def test_interrupted_fit_resumes_exactly(name, digits, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "error"), [("ResNet18Classifier", RuntimeError), ("FlowVAE", KeyboardInterrupt)]
+)
+def test_interrupted_fit_resumes_exactly(name, error, digits, tmp_path):
     X, y = digits
 
     class Stop(Callback):
         def on_batch_begin(self, net, **kwargs):
             if len(net.history) == 3:
-                raise RuntimeError("power cut")
+                raise error("power cut")
 
     params = {"max_epochs": 4, "early_stopping": True, "n_iter_no_change": 9}
     if name == "ResNet18Classifier":
         params |= {"augmentation": {"rotate": 10}, "outlier_exposure": 0.3}
     whole = make_network(name, **params).fit(X, y)
-    with pytest.raises(RuntimeError, match="power cut"):
-        make_network(name, **params, checkpoint_dir=tmp_path, callbacks=[Stop()]).fit(X, y)
+    stopped = make_network(name, **params, checkpoint_dir=tmp_path, callbacks=[Stop()])
+    with pytest.raises(error, match="power cut"):
+        stopped.fit(X, y)
+    with pytest.raises(NotFittedError):
+        stopped.transform(X)
     resumed = make_network(name, **params, checkpoint_dir=tmp_path, callbacks=[Callback()])
     resumed.fit(X, y)
     assert_same_weights(whole, resumed)
@@ -319,6 +324,28 @@ def test_interrupted_fit_resumes_exactly(name, digits, tmp_path):
         clone(resumed).fit(X[::-1], y)
     with pytest.raises(ValueError, match=r"differs in lr\."):
         clone(resumed).set_params(lr=1.0).fit(X, y)
+    if name == "ResNet18Classifier":  # the other reads no y
+        with pytest.raises(ValueError, match=r"differs in y\."):
+            clone(resumed).fit(X, y[::-1])
+
+
+def test_full_disk_costs_checkpoints_and_no_training(digits, tmp_path):
+    resource = pytest.importorskip("resource")
+    X = digits[0]
+    model = make_network("AutoEncoder", checkpoint_dir=tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The system then refuses what no longer fits, as it does on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.warns(RuntimeWarning, match="could not be written") as told:
+            model.fit(X)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = [str(w.message) for w in told if w.category is RuntimeWarning]
+    assert len(said) == 2
+    assert "after epoch 2." in said[1]
+    assert_same_weights(make_network("AutoEncoder").fit(X), model)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_checkpoint_that_cannot_be_written_or_read(digits, tmp_path):

@@ -1,7 +1,7 @@
 """Atomic checkpoints after every epoch, and an exact way back into a fit that was stopped."""
 
 import json
-import os
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from icecore_sk._engine.net import Callback, EarlyStopping, LRScheduler
+from icecore_sk._writing import replacing
 
 FILE_NAME = "checkpoint.pt"
 
@@ -63,20 +64,19 @@ class Checkpoint(Callback):
             "history": [dict(row, batches=[]) for row in net.history],
             "callbacks": {name: callback_state(callback) for name, callback in net.callbacks_},
         }
-        part = self.path.with_suffix(".part")
         try:
-            with open(part, "wb") as file:
+            with replacing(self.path) as part, open(part, "xb") as file:
                 torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.path)
-            sync_folder(self.folder)
-        except OSError as error:
-            raise CheckpointError(
-                f"The checkpoint {str(self.path)!r} could not be written ({error.strerror}) "
-                f"after epoch {len(net.history)}; the one before is untouched. Make room and fit "
-                "again: training goes on from there."
-            ) from error
+        # torch.save makes a RuntimeError of some of what the system says of a full disk.
+        except (OSError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or error
+            warnings.warn(
+                f"The checkpoint {str(self.path)!r} could not be written ({why}) after epoch "
+                f"{len(net.history)}. Training goes on, and the checkpoint before is untouched: a "
+                "fit that is stopped now goes on from there. Make room for the next one.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def restore(self, net) -> int:
         """Put `net` where the checkpoint left it; return the number of epochs done, 0 if none."""
@@ -178,15 +178,3 @@ def set_callback_state(callback, saved: dict) -> None:
 
 def plain(value):
     return value.item() if isinstance(value, np.generic) else value
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system lets a folder be synced."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

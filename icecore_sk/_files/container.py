@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from icecore_sk._engine.checkpoint import sync_folder
-from icecore_sk.datasets.particle_table import replacing
+from icecore_sk._writing import replacing
 
 DOCUMENT, CHECKSUM = "icecore_sk", "sha256"
 BLANK = "0" * 64
@@ -59,13 +58,10 @@ def write_container(path: Path, document: dict, arrays: dict[str, np.ndarray]) -
         )
     start = _checksum_at(data[: 8 + int.from_bytes(data[:8], "little")], path)
     checksum = hashlib.sha256(data).hexdigest().encode()
-    # The inner is closed before the outer renames it.
+    # The inner is closed before the outer syncs and renames it.
     with replacing(path) as part, open(part, "xb") as file:
         for piece in (data[:start], checksum, data[start + len(checksum) :]):
             file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
 
 
 def read_container(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -1,12 +1,9 @@
 """The particle table: images as an Arrow tensor column, scalars beside them, ids in the index."""
 
 import json
-import os
-import secrets
 import struct
 import zlib
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from icecore_sk._images import image_columns, is_tensor_dtype, tensor_column
+from icecore_sk._writing import replacing
 
 # The 34 scalars of ICELEARNING (Maffezzoli et al., 2023, doi 10.5194/tc-17-539-2023).
 FLOWCAM_SCALARS = (
@@ -358,18 +356,3 @@ def check_particle_table(particles) -> None:
                 f"Column {name!r} of particles has dtype {dtype}; every column "
                 "beside the image must be numeric. Keep ids in the index and labels in y."
             )
-
-
-@contextmanager
-def replacing(path: Path):
-    """Give a temporary name beside `path`, which becomes `path` when all went well.
-
-    Whoever is killed while writing leaves an older file as it was, not half of a new one.
-    """
-    # A name of its own for each, also in the threads of one process.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        yield str(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

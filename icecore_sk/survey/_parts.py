@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import warnings
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from icecore_sk.datasets.particle_table import replacing
+from icecore_sk._writing import replacing
 
 # Readers of Parquet folders skip what begins with an underscore or a dot.
 MANIFEST = "_manifest.json"
@@ -55,8 +54,6 @@ class Parts:
         content = pa.Table.from_pandas(table, preserve_index=False)
         with replacing(self.path(number)) as temporary:
             parquet.write_table(content, temporary)
-            sync(temporary)
-        sync(self.folder)
 
     def missing(self) -> list[int]:
         """Return the parts that are not there; one that is damaged is none."""
@@ -99,7 +96,6 @@ class Parts:
                 )
             with replacing(path) as temporary:
                 Path(temporary).write_text(json.dumps(manifest, indent=1) + "\n")
-                sync(temporary)
             return
         self._compare(_read(path), manifest)
 
@@ -146,17 +142,3 @@ def _difference(before, now) -> str:
         keys = [key for key in now if before.get(key) != now[key]]
         return ", ".join(f"{key}: {before.get(key)}, now {now[key]}" for key in keys)
     return f"{before}, now {now}"
-
-
-def sync(path) -> None:
-    """Have the disk keep a file, or the names in a folder, before anything else is done."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:  # nor do all file systems keep to it
-        pass
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,7 @@ from typing import Any
 
 import joblib
 
-from icecore_sk.datasets.particle_table import replacing
+from icecore_sk._writing import replacing
 
 
 class Steps:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from icecore_sk.datasets.particle_table import replacing
+from icecore_sk._writing import replacing
 from icecore_sk.survey._report import checks
 from icecore_sk.survey._report.columns import describe_columns, encode, is_cluster
 from icecore_sk.survey._report.figures import WEBGL_ABOVE, map_figure, training_figures

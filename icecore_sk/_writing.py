@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, also where a process is killed or the power fails."""
 
 import errno
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ def replacing(path: Path) -> Iterator[str]:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def tidy(path: Path) -> None:
+    """Remove what processes that were killed have left of `path` while they replaced it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):
+        left.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -348,6 +348,12 @@ def test_full_disk_costs_checkpoints_and_no_training(digits, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_fit_left_of_a_checkpoint_is_removed(digits, tmp_path):
+    (tmp_path / ".checkpoint.pt.0123abcd").write_bytes(b"half a checkpoint")
+    make_network("AutoEncoder", max_epochs=1, checkpoint_dir=tmp_path).fit(digits[0][:60])
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
 def test_checkpoint_that_cannot_be_written_or_read(digits, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from icecore_sk._engine.net import Callback, EarlyStopping, LRScheduler
-from icecore_sk._writing import replacing
+from icecore_sk._writing import replacing, tidy
 
 FILE_NAME = "checkpoint.pt"
 
@@ -80,6 +80,7 @@ class Checkpoint(Callback):
 
     def restore(self, net) -> int:
         """Put `net` where the checkpoint left it; return the number of epochs done, 0 if none."""
+        tidy(self.path)
         if not self.path.exists():
             return 0
         state = self._read()

@@ -7,7 +7,7 @@ from typing import Any
 
 import joblib
 
-from icecore_sk._writing import replacing
+from icecore_sk._writing import replacing, tidy
 
 
 class Steps:
@@ -77,7 +77,10 @@ class Steps:
         return self.folder / f"{name}.joblib"
 
     def _load(self, name: str) -> dict | None:
-        if self.folder is None or not self._path(name).exists():
+        if self.folder is None:
+            return None
+        tidy(self._path(name))
+        if not self._path(name).exists():
             return None
         try:
             kept = joblib.load(self._path(name))

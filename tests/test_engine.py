@@ -124,11 +124,15 @@ def test_centre_tap_has_the_gradients_of_the_convolution():
 
 def test_neither_import_nor_fit_loads_what_they_do_not_need():
     code = """
-import sys
+import sys, tempfile
 import numpy as np
 import icecore_sk
 X = np.zeros((8, 20, 20), np.uint8)
 icecore_sk.ResNet18Classifier(max_epochs=1).fit(X, np.arange(8) % 2).transform(X)
+with tempfile.TemporaryDirectory() as folder:
+    model = icecore_sk.AutoEncoder(2, max_epochs=1, checkpoint_dir=folder, random_state=0)
+    model.fit(X).fit(X)  # the second goes on from the checkpoint
+model.set_params(checkpoint_dir=None).partial_fit(X)
 print([name for name in ("torch._dynamo", "sympy", "torchvision", "umap", "matplotlib")
        if name in sys.modules])
 """

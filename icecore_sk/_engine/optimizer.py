@@ -9,6 +9,8 @@ from torch import Tensor
 # no use here. What is called is what the decorators would call.
 _add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
 _adamw_step = inspect.unwrap(torch.optim.AdamW.step)
+_state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+_load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
 
 
 def lies_channels_last(tensor: Tensor) -> bool:
@@ -57,6 +59,12 @@ class MemoryOrderAdamW(torch.optim.AdamW):
 
     def add_param_group(self, param_group):
         _add_param_group(self, param_group)
+
+    def state_dict(self):
+        return _state_dict(self)
+
+    def load_state_dict(self, state_dict):
+        _load_state_dict(self, state_dict)
 
     def step(self, closure=None):
         handles = []

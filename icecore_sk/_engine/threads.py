@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+from types import ModuleType
 
 import torch
 
@@ -18,8 +19,9 @@ VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 
-# How many threads torch ran before numba had a say.
+# How many threads torch ran before numba had a say, and whether numba has had it.
 _own = torch.get_num_threads()
+_numba_spoke = False
 
 
 def settle_threads() -> None:
@@ -34,15 +36,27 @@ def settle_threads() -> None:
 
 
 def set_by_numba(threads: int) -> bool:
-    """Whether it was numba that set torch's threads.
+    """Whether it was numba that set torch's threads since this was last asked.
 
     Where both share one OpenMP, the first parallel function of numba, in UMAP for instance, sets
     the number of threads for torch as well: to all logical cores, whatever OMP_NUM_THREADS says.
     Sums are then divided in another way, and a second fit of the same seed gave other numbers than
-    the first. Any other number than numba's is what the user has set, and stays.
+    the first. It does so once in a process: any later change, to whatever number, is the user's.
     """
+    global _numba_spoke
     numba = sys.modules.get("numba")
-    return numba is not None and threads == numba.config.NUMBA_NUM_THREADS != _own
+    if _numba_spoke or numba is None or not runs_openmp(numba):
+        return False
+    _numba_spoke = True
+    return bool(threads == numba.config.NUMBA_NUM_THREADS)
+
+
+def runs_openmp(numba: ModuleType) -> bool:
+    """Whether numba has started threads, and those of OpenMP."""
+    try:
+        return bool(numba.threading_layer() == "omp")
+    except ValueError:  # It has not started any.
+        return False
 
 
 def share_of_cores(otherwise: int) -> int:

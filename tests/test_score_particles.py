@@ -99,11 +99,12 @@ def test_goes_on_where_it_was_stopped(network, path, tmp_path, monkeypatch):
     assert len(bytes_of(out)) == 2
     # One of these is damaged, and another was being written when the power failed.
     (out / "part-00001.parquet").write_bytes(b"PAR1")
-    (out / ".part-00002.parquet.0123").write_bytes(b"PAR1")
+    (out / ".part-00002.parquet.01234567").write_bytes(b"PAR1")
+    (out / "._manifest.json.01234567").write_bytes(b"{")
     score_particles(model, path, out, chunk_size=CHUNK)
     assert calls[3:] == [16, 16, 16, 6]
     assert bytes_of(out) == bytes_of(whole)
-    assert not list(out.glob(".part*"))
+    assert not list(out.glob(".*"))
     score_particles(model, path, out, chunk_size=CHUNK)
     assert len(calls) == 7
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from icecore_sk._writing import replacing, tidy
 from icecore_sk.plotting import (
     CategoryDisplay,
     ConsistencyDisplay,
@@ -64,7 +65,9 @@ def write_figures(
     for name, display in displays.items():
         # Maps may have any name, such as one with a slash.
         paths.append(folder / (re.sub(r"[^\w.-]+", "_", name) + ".png"))
-        display.figure_.savefig(paths[-1], dpi=DPI)
+        tidy(paths[-1])
+        with replacing(paths[-1]) as part:
+            display.figure_.savefig(part, dpi=DPI, format="png")
         plt.close(display.figure_)
     return paths
 

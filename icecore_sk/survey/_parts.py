@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from icecore_sk._writing import replacing
+from icecore_sk._writing import replacing, tidy
 
 # Readers of Parquet folders skip what begins with an underscore or a dot.
 MANIFEST = "_manifest.json"
@@ -70,7 +70,8 @@ class Parts:
             return False
 
     def tidy(self) -> None:
-        """Remove what killed processes have left of parts that they did not finish."""
+        """Remove what killed processes have left of files that they did not finish."""
+        tidy(self.folder / MANIFEST)
         for left in self.folder.glob(".part-*.parquet.*"):
             left.unlink(missing_ok=True)
 

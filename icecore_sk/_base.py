@@ -39,6 +39,7 @@ from icecore_sk._engine import (
     autocast,
     autocast_dtype,
     balanced,
+    fit_on_devices,
     history_rows,
     kept_memory,
     make_early_stopping,
@@ -48,7 +49,7 @@ from icecore_sk._engine import (
     permutation,
     place_rows,
     prepare_images,
-    resolve_device,
+    resolve_devices,
     settle_threads,
 )
 from icecore_sk._network_state import NetworkStateMixin
@@ -94,7 +95,7 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "encoder": [BaseEstimator, None],
-        "device": [str],
+        "device": [str, list],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "callbacks": [list, None],
         "checkpoint_dir": [str, os.PathLike, None],
@@ -118,7 +119,7 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
         try:
             net, split, previous = self._prepare(X, y, chunk)
             try:
-                net.fit(split)
+                fit_on_devices(net, split, resolve_devices(self.device))
             except NonFiniteLossError as error:
                 kept = "is as it was before this chunk"
                 if chunk is None:
@@ -145,7 +146,13 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
         goes_on = chunk is not None and chunk.goes_on
         if chunk is not None:
             self._check_chunk_params()
-        device = resolve_device(self.device)
+        device, *others = resolve_devices(self.device)
+        if others and self.callbacks:
+            raise ValueError(
+                f"callbacks={self.callbacks!r} cannot see a fit on several devices "
+                f"(device={self.device!r}), which runs in other processes. Pass callbacks=None, or "
+                "one device."
+            )
         options = self._check_net_params()
         rows = self._read_chunk(X) if goes_on else self._read(X, reset=True)
         target = self._read_target(rows, y, chunk)
@@ -172,7 +179,8 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
 
         width = self._noise_width()
 
-        placed = place_rows(rows, device)
+        # With several devices each process places them on its own.
+        placed = HostRows(rows, device) if others else place_rows(rows, device)
 
         def batches(index, generator, **kwargs) -> Batches:
             noisy = (width, generator) if width else None

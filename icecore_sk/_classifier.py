@@ -77,8 +77,11 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
     encoder : estimator or None, default=None
         ``FrozenEstimator(fitted)`` starts from the convolutions of a fitted icecore_sk network;
         an unfitted network is fitted first.
-    device : str, default="auto"
-        "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+    device : str or list of str, default="auto"
+        "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N". A list, such as
+        ``["cuda:0", "cuda:1"]``, trains on all of them, one process each, with the result of one
+        device up to rounding: `batch_size` stays the rows of a step, spread over all. All else
+        then runs on the first.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Number format of the convolutions; "auto" is bfloat16 where the hardware multiplies it.
     callbacks : list of skorch callbacks or None, default=None

@@ -55,8 +55,11 @@ class FlowVAE(VAE):
         ``FrozenEstimator(fitted)`` starts from the convolutions of a fitted icecore_sk network.
         An unfitted one, such as ``ResNet18Classifier(max_epochs=2)``, is fitted first on the rows
         whose label is known; in y, -1, None and NaN mean unlabelled.
-    device : str, default="auto"
-        "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+    device : str or list of str, default="auto"
+        "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N". A list, such as
+        ``["cuda:0", "cuda:1"]``, trains on all of them, one process each, with the result of one
+        device up to rounding: `batch_size` stays the rows of a step, spread over all. All else
+        then runs on the first.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Number format of the convolutions; "auto" is bfloat16 where the hardware multiplies it.
     callbacks : list of skorch callbacks or None, default=None

@@ -82,6 +82,10 @@ class ImageRows:
         object.__setattr__(self, "pages", FilePages(self.chunks))
         object.__setattr__(self, "starts", np.concatenate([[0], ends]))
 
+    def __reduce__(self):
+        # The rest is made of these, and maps of files cannot be pickled.
+        return ImageRows, (self.chunks, self.scalars, self.scalar_names, self.form)
+
     def __len__(self) -> int:
         return int(self.starts[-1])
 

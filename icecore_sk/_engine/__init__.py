@@ -2,6 +2,7 @@
 
 from icecore_sk._engine.batches import Batches, balanced, permutation, prepare_images
 from icecore_sk._engine.checkpoint import Checkpoint, CheckpointError
+from icecore_sk._engine.devices import DeviceProcessError, fit_on_devices
 from icecore_sk._engine.go_on import (
     NORM_ROWS,
     GoOn,
@@ -21,7 +22,7 @@ from icecore_sk._engine.net import (
     module_arrays,
 )
 from icecore_sk._engine.optimizer import MemoryOrderAdamW
-from icecore_sk._engine.precision import autocast, autocast_dtype, resolve_device
+from icecore_sk._engine.precision import autocast, autocast_dtype, resolve_device, resolve_devices
 from icecore_sk._engine.rows import DeviceRows, HostRows, place_rows
 from icecore_sk._engine.threads import settle_threads
 
@@ -30,6 +31,7 @@ __all__ = [
     "Batches",
     "Checkpoint",
     "CheckpointError",
+    "DeviceProcessError",
     "DeviceRows",
     "GoOn",
     "HostRows",
@@ -41,6 +43,7 @@ __all__ = [
     "autocast",
     "autocast_dtype",
     "balanced",
+    "fit_on_devices",
     "history_rows",
     "kept_memory",
     "make_early_stopping",
@@ -52,6 +55,7 @@ __all__ = [
     "prepare_images",
     "record_history",
     "resolve_device",
+    "resolve_devices",
     "set_moments",
     "settle_threads",
 ]

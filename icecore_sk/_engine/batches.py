@@ -56,13 +56,21 @@ class Batches:
     noise : tuple of (int, torch.Generator) or None
         Columns of standard normal noise for each row, and the generator that draws them.
     augment : callable or None
-        Maps a batch of images to a batch of the same shape.
+        Maps images, the length of their batch and their places in it to images of the same shape.
     composites : Composites or None
         Maps a batch of images and its targets to further images, which come after the batch's own
         and have no target, and the rows whose scalars they take.
     repeatable : bool
         Start noise and composites anew in each pass, so that two passes see the same.
+
+    Attributes
+    ----------
+    process : tuple of (int, int)
+        Which of how many processes this is; each has its share of the rows of every batch. What
+        is random is drawn for all rows, so that batches are the same over any number of them.
     """
+
+    process = (0, 1)
 
     def __init__(
         self,
@@ -113,26 +121,44 @@ class Batches:
             order = balanced(order, self.classes[order], self.shuffle)
         return order[permutation(len(order), self.shuffle)]
 
-    def batch(self, index: np.ndarray) -> tuple[dict[str, torch.Tensor], None]:
-        """Return the rows at `index` in skorch's form (X, y); the target travels in X."""
-        image = prepare_images(self.rows.take(index))
-        scalars = self.rows.take_scalars(index)
-        if self.composites is not None and self.y is not None:
-            further, one = self.composites(image, torch.from_numpy(self.y[index]))
+    def share(self, n: int) -> np.ndarray:
+        """Return which of n rows are this process's; the first ones have one more."""
+        process, n_processes = self.process
+        return np.array_split(np.arange(n), n_processes)[process]
+
+    def batch(self, index: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
+        """Return the rows at `index` in skorch's form (X, y).
+
+        The target travels in X; y is the number of rows, those of other processes included.
+        """
+        n = len(index)
+        own = places = self.share(n)
+        mixed = None if self.composites is None else self.y
+        # A composite may be made of any rows of the batch.
+        taken = index[own] if mixed is None else index
+        image = prepare_images(self.rows.take(taken))
+        scalars = self.rows.take_scalars(taken)
+        if mixed is not None:
+            further, one = self.composites(image, torch.from_numpy(mixed[index]))
             image = torch.cat([image, further])
             if scalars is not None:
                 scalars = torch.cat([scalars, scalars[one.to(self.device)]])
+            places, n = np.concatenate([own, n + self.share(len(further))]), len(image)
+            if len(places) < n:
+                here = to_tensor(places, self.device)
+                image = image[here].contiguous(memory_format=torch.channels_last)
+                scalars = None if scalars is None else scalars[here]
         if self.augment is not None:
             # After they were joined: what resamples the others must resample the seams as well.
-            image = self.augment(image)
+            image = self.augment(image, n, places)
         batch = {"image": image}
         if scalars is not None:
             batch["scalars"] = scalars
         if self.y is not None:
-            batch["y"] = to_tensor(self.y[index], self.device)
+            batch["y"] = to_tensor(self.y[index[own]], self.device)
         if self.noise is not None:
             columns, generator = self.noise
             # Drawn on the CPU so that every device sees the same noise.
-            noise = torch.randn(len(index), columns, generator=generator)
+            noise = torch.randn(len(index), columns, generator=generator)[own]
             batch["noise"] = to_tensor(noise.numpy(), self.device)
-        return batch, None
+        return batch, len(index)

@@ -36,6 +36,7 @@ class Checkpoint(Callback):
         self.folder = Path(folder)
         self.identity = identity
         self.generators = generators
+        self.writes = True  # of several processes only one does
 
     @property
     def path(self) -> Path:
@@ -55,13 +56,10 @@ class Checkpoint(Callback):
             ) from error
 
     def on_epoch_end(self, net, **kwargs):
-        state = {
+        if not self.writes:
+            return
+        state = training_state(net, self.generators) | {
             "identity": json.dumps(self.identity, sort_keys=True),
-            "module": net.module_.state_dict(),
-            "criterion": net.criterion_.state_dict(),
-            "optimizer": net.optimizer_.state_dict(),
-            "generators": [generator.get_state() for generator in self.generators],
-            "history": [dict(row, batches=[]) for row in net.history],
             "callbacks": {name: callback_state(callback) for name, callback in net.callbacks_},
         }
         try:
@@ -118,20 +116,35 @@ class Checkpoint(Callback):
 
     def _apply(self, state: dict, net) -> None:
         """Put `net` where `state` left it."""
-        net.module_.load_state_dict(state["module"])
-        net.criterion_.load_state_dict(state["criterion"])
-        net.optimizer_.load_state_dict(state["optimizer"])
-        check_moments(net.optimizer_)
-        for generator, saved in zip(self.generators, state["generators"], strict=True):
-            generator.set_state(saved)
-        for row in state["history"]:
-            net.history.new_epoch()
-            for name, value in row.items():
-                if name != "batches":
-                    net.history.record(name, value)
+        set_training_state(state, net, self.generators)
         # By name: the fit that goes on may have other callbacks of the user's than the one before.
         for name, callback in net.callbacks_:
             set_callback_state(callback, state["callbacks"].get(name, {}))
+
+
+def training_state(net, generators: list[torch.Generator]) -> dict:
+    """Return what training has changed, but for its callbacks, as tensors and plain values."""
+    return {
+        "module": net.module_.state_dict(),
+        "criterion": net.criterion_.state_dict(),
+        "optimizer": net.optimizer_.state_dict(),
+        "generators": [generator.get_state() for generator in generators],
+        "history": [dict(row, batches=[]) for row in net.history],
+    }
+
+
+def set_training_state(state: dict, net, generators: list[torch.Generator]) -> None:
+    net.module_.load_state_dict(state["module"])
+    net.criterion_.load_state_dict(state["criterion"])
+    net.optimizer_.load_state_dict(state["optimizer"])
+    check_moments(net.optimizer_)
+    for generator, saved in zip(generators, state["generators"], strict=True):
+        generator.set_state(saved)
+    for row in state["history"]:
+        net.history.new_epoch()
+        for name, value in row.items():
+            if name != "batches":
+                net.history.record(name, value)
 
 
 def check_archive(path: Path) -> None:

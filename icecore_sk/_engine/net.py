@@ -10,6 +10,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
@@ -110,11 +111,7 @@ class ImageNet(NeuralNet):
         still hold the zeros and ones they began with: a net that fits its training rows then
         fails on the same rows in evaluation mode.
         """
-        norms = [
-            m
-            for m in self.module_.modules()
-            if isinstance(m, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)
-        ]
+        norms = [m for m in self.module_.modules() if isinstance(m, _BatchNorm)]
         if self.calibration_ is None or not norms:
             return
         momenta = [norm.momentum for norm in norms]
@@ -137,7 +134,10 @@ class ImageNet(NeuralNet):
     def infer(self, x, **fit_params):
         device = torch.device(self.device)
         with autocast(self.amp_dtype, device):
-            return self.module_(**{name: x[name] for name in self.inputs if name in x})
+            return self.running_module()(**{name: x[name] for name in self.inputs if name in x})
+
+    def running_module(self) -> torch.nn.Module:
+        return self.module_
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         self.terms_ = self.criterion_(y_pred, X, progress=self.progress_)
@@ -210,6 +210,7 @@ class ImageNet(NeuralNet):
             if training and (self.device == "cpu" or number % 50 == 0 or number == n_batches - 1):
                 self.check_finite(step["loss"], number)
             self.notify("on_batch_end", batch=batch, training=training, **step)
+        totals = self.of_all_processes(totals)
         for name, value in totals.means().items():
             self.history.record(f"{prefix}_{name}", value)
         if totals.has_latent:
@@ -218,6 +219,9 @@ class ImageNet(NeuralNet):
             self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
             self.remember_weights()
         self.history.record(f"{prefix}_seconds", time.perf_counter() - started)
+
+    def of_all_processes(self, totals: EpochTotals) -> EpochTotals:
+        return totals
 
     def check_finite(self, loss: Tensor, number: int) -> None:
         value = float(loss.detach())
@@ -263,6 +267,10 @@ def make_schedule(lr: float, n_epochs: int, n_batches: int) -> LRScheduler:
     )
 
 
+def say_nothing(*args, **kwargs) -> None:
+    pass
+
+
 def make_early_stopping(patience: int) -> EarlyStopping:
     """Stop when the validation loss has not improved, and go back to the best weights."""
     return EarlyStopping(
@@ -271,7 +279,7 @@ def make_early_stopping(patience: int) -> EarlyStopping:
         # "rel" would take a slightly worse loss for a better one where losses are negative.
         threshold_mode="abs",
         threshold=1e-4,
-        sink=lambda *args, **kwargs: None,
+        sink=say_nothing,
         load_best=True,
     )
 

@@ -5,17 +5,54 @@ import warnings
 import torch
 
 
-def resolve_device(device: str, fallback: bool = False) -> torch.device:
+def resolve_devices(device: str | list[str]) -> list[torch.device]:
+    """Return the torch devices for the parameter `device`, of which a list may name several."""
+    if isinstance(device, str):
+        return [resolve_device(device)]
+    check_names(device)
+    devices = [resolve_device(name) for name in device]
+    if len({one.type for one in devices}) > 1:
+        raise ValueError(
+            f"device={device!r} names devices of several kinds; expected CUDA devices only. Leave "
+            "'cpu' out."
+        )
+    numbers = [one.index or 0 for one in devices if one.type == "cuda"]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(
+            f"device={device!r} names a CUDA device twice; expected each once: two processes on "
+            "one GPU are no faster than one."
+        )
+    if len(devices) > 1 and not torch.distributed.is_available():
+        raise ValueError(
+            f"device={device!r} needs torch.distributed, which this build of torch lacks. Pass "
+            f"device={device[0]!r}."
+        )
+    return devices
+
+
+def check_names(device: list) -> None:
+    if not device or not all(isinstance(name, str) and name != "auto" for name in device):
+        raise ValueError(
+            f"device={device!r} must name at least one device, each as 'cpu', 'cuda' or 'cuda:N'; "
+            "for several GPUs pass device=['cuda:0', 'cuda:1'], or else device='auto'."
+        )
+
+
+def resolve_device(device: str | list[str], fallback: bool = False) -> torch.device:
     """Return the torch device for the parameter `device`.
 
     Parameters
     ----------
-    device : str
-        "auto" takes CUDA where there is one, else the CPU; or any torch device name.
+    device : str or list of str
+        "auto" takes CUDA where there is one, else the CPU; or any torch device name. Of a list the
+        first counts.
     fallback : bool, default=False
         Use the CPU, with a warning, where the named device is missing: for models that were
         trained elsewhere.
     """
+    if not isinstance(device, str):
+        check_names(device)
+        device = device[0]
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

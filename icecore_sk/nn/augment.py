@@ -65,8 +65,19 @@ class Augment:
         self.rotate, self.shift, self.scale = rotate, shift, scale
         self.brightness, self.flip, self.quarter_turns = brightness, flip, quarter_turns
 
-    def __call__(self, image: Tensor) -> Tensor:
-        n, _, height, width = image.shape
+    def __call__(self, image: Tensor, n: int | None = None, rows=slice(None)) -> Tensor:
+        """Return another view of every image.
+
+        Parameters
+        ----------
+        image : tensor of shape (m, C, H, W)
+        n : int or None
+            Images of the whole batch, for which views are drawn; None: the m that are here.
+        rows : index
+            Which of the n the m images are.
+        """
+        n = len(image) if n is None else n
+        height, width = image.shape[2:]
         angle = self._symmetric(n) * math.radians(self.rotate)
         size = 1.0 + self._symmetric(n) * self.scale
         # By whole pixels: between them everything would be blurred, and how sharp a particle is
@@ -82,19 +93,21 @@ class Augment:
         cos, sin = angle.cos() / size, angle.sin() / size
         # affine_grid measures both axes in half sides: a turn of a non-square image needs both.
         aspect = height / width
-        rows = torch.stack(
+        maps = torch.stack(
             [
                 torch.stack([mirror * cos, -mirror * sin * aspect, 2 * shift_x], 1),
                 torch.stack([sin / aspect, cos, 2 * shift_y], 1),
             ],
             1,
-        ).to(image.device)  # (n, 2, 3)
-        grid = F.affine_grid(rows, list(image.shape), align_corners=False)
+        )[rows].to(image.device)  # (m, 2, 3)
+        factor = 1.0 + self._symmetric(n) * self.brightness if self.brightness else None
+        if not len(image):
+            return image
+        grid = F.affine_grid(maps, list(image.shape), align_corners=False)
         # grid_sample pads with zeros only; moving the fill to zero makes that the fill.
         moved = F.grid_sample(image - self.fill, grid, align_corners=False) + self.fill
-        if self.brightness:
-            factor = 1.0 + self._symmetric(n) * self.brightness
-            moved = moved * factor.to(image.device)[:, None, None, None]
+        if factor is not None:
+            moved = moved * factor[rows].to(image.device)[:, None, None, None]
         return moved.contiguous(memory_format=torch.channels_last)
 
     def _symmetric(self, n: int) -> Tensor:

@@ -5,6 +5,7 @@ value per image. The entry "loss" is what training minimises; the others are rep
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +63,10 @@ class Likelihood(nn.Module):
 def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     """KL divergence of N(mean, exp(log_var)) from N(0, 1) per dimension, in nats."""
     return 0.5 * (mean**2 + log_var.exp() - 1.0 - log_var)
+
+
+def _mean_over_rows(values: Tensor) -> Tensor:
+    return values.mean(0)
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:
@@ -131,6 +136,8 @@ class ELBOLoss(ReconstructionLoss):
     ):
         super().__init__(scalar_weight)
         self.beta, self.kl_warmup, self.free_bits = beta, kl_warmup, free_bits
+        # Where a batch is spread over several devices, its mean is no matter of one of them.
+        self.batch_mean: Callable[[Tensor], Tensor] = _mean_over_rows
 
     def weight_at(self, progress: float) -> float:
         """Weight of the KL after `progress` epochs (fractions count)."""
@@ -143,7 +150,7 @@ class ELBOLoss(ReconstructionLoss):
         penalty = kl
         if self.training and self.free_bits:
             # The flow's share belongs to no single dimension; the floor acts on the base's KL.
-            per_dim = outputs["kl"].mean(0).clamp_min(self.free_bits)
+            per_dim = self.batch_mean(outputs["kl"]).clamp_min(self.free_bits)
             penalty = (per_dim.sum() - outputs["ladj"]).expand_as(kl)
         weight = self.weight_at(progress if self.training else math.inf)
         return {"loss": loss + weight * penalty, **terms, "kl": kl}

@@ -40,7 +40,7 @@ def convolve_and_pool(image: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> T
     Tensor of shape (n, conv.out_channels, ceil(h / 4), ceil(w / 4))
         For a convolution of stride 2.
     """
-    if image.device.type != "cpu":
+    if image.device.type != "cpu" or not _is_plain(norm):
         return F.max_pool2d(norm(conv(image)), *POOLING)
     sign = torch.where(norm.weight.detach() < 0, -1.0, 1.0)
     weight = working_weight(conv.weight * sign[:, None, None, None])
@@ -81,7 +81,8 @@ def norm_relu_convolve(maps: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d) -> T
     Tensor of shape (n, conv.out_channels, h', w')
     """
     small = max(maps.shape[-2:]) <= 2  # where the convolution has ways of its own
-    if maps.device.type != "cpu" or small or not norm.training or not torch.is_grad_enabled():
+    recomputes = maps.device.type == "cpu" and _is_plain(norm) and not small
+    if not recomputes or not norm.training or not torch.is_grad_enabled():
         return conv(F.relu(norm(maps), inplace=True))
     weight = working_weight(conv.weight)
     result, mean, variance = _NormReluConv.apply(
@@ -172,6 +173,11 @@ class _NormReluConv(torch.autograd.Function):
             grad, maps, scale, None, None, mean, inverse, True, ctx.eps, (True, True, True)
         )
         return grad, scale_grad, shift_grad, None, weight_grad, None
+
+
+def _is_plain(norm: nn.BatchNorm2d) -> bool:
+    """Whether the statistics are those of the maps alone: others must be called to be had."""
+    return type(norm) is nn.BatchNorm2d
 
 
 def working_weight(weight: Tensor) -> Tensor:

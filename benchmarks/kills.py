@@ -24,7 +24,7 @@ from fuzz_mutations import seeded
 from kills_work import do, halves, prepare, unfinished
 from provenance import commit, provenance
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "kills"
 # In which a piece of work that takes a minute must have ended, on a busy machine too.
 MOST_SECONDS = 1200
 # Of 50 kills; a survey takes half a minute to get going, a fit a few seconds.
@@ -206,6 +206,33 @@ def quotas(n_kills: int, only: str) -> dict[str, int]:
     return {name: n for name, n in zip(chosen, counts, strict=True) if n}
 
 
+def table(result: dict) -> str:
+    """Return kills, cases and outcomes of each work as a page of Markdown."""
+    lines = [
+        "# Kills",
+        "",
+        f"Written by `benchmarks/kills.py --kills {result['kills']} --seed {result['seed']}` at "
+        f"commit {result['commit']}, on {result['machine']}. A case is a run that is killed one to "
+        "three times and started again each time.",
+        "",
+        f"| work | kills | while writing | cases | {' | '.join(OUTCOMES)} |",
+        f"| --- |{' ---: |' * (3 + len(OUTCOMES))}",
+    ]
+    for name in [*SHARES, ""]:
+        rows = [row for row in result["rows"] if name in ("", row["work"])]
+        kills = [kill for row in rows for kill in row["kills"]]
+        counts = Counter(row["outcome"] for row in rows)
+        figures = [
+            len(kills),
+            sum(kill["while_writing"] for kill in kills),
+            len(rows),
+            *(counts[outcome] for outcome in OUTCOMES),
+        ]
+        lines.append(f"| {name or '**all**'} | {' | '.join(map(str, figures))} |")
+    lines += ["", *(f"- **{outcome}**: {meaning}" for outcome, meaning in OUTCOMES.items()), ""]
+    return "\n".join(lines)
+
+
 def main(argv=None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
@@ -215,7 +242,7 @@ def main(argv=None) -> dict:
     options = parser.parse_args(argv)
     measured = commit()
     # Of another commit the same results need not come: it begins anew.
-    work = options.out / "work" / f"kills_{options.seed}_{measured}"
+    work = options.out.parent / "work" / f"kills_{options.seed}_{measured}"
     work.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, n_kills in quotas(options.kills, options.only).items():
@@ -234,7 +261,9 @@ def main(argv=None) -> dict:
     }
     print({key: result[key] for key in ("kills", "cases", "outcomes")}, flush=True)
     if not options.only:
+        options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "kills.json").write_text(json.dumps(result, indent=1) + "\n")
+        (options.out / "README.md").write_text(table(result))
     return result
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from kills_work import files
 from provenance import commit, provenance
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "soak"
 # The first rounds fill caches and pools, once for all.
 WARM = 50
 # What may be added in each round. The allocator moves a process's memory up and down by megabytes;
@@ -117,6 +117,28 @@ def judge(rows: list[dict[str, float]], warm: int = WARM) -> dict[str, dict]:
     return found
 
 
+def table(result: dict) -> str:
+    """Return what was counted as a page of Markdown."""
+    lines = [
+        "# Leaks",
+        "",
+        f"Written by `benchmarks/soak.py --rounds {result['rounds']}` at commit "
+        f"{result['commit']}, on {result['machine']}. Judged are the rounds after the first "
+        f"{result['judged_after']}: what grows by more than its limit in each, by the slope of a "
+        "line less twice its standard error.",
+        "",
+        "| what | at first | at last | slope per round | standard error | limit | grows |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for name, found in result["judged"].items():
+        lines.append(
+            f"| {name.replace('_', ' ')} | {found['first']:.0f} | {found['last']:.0f} "
+            f"| {found['slope_per_round']:.4f} | {found['standard_error']:.4f} | {found['limit']} "
+            f"| {'yes' if found['grows'] else 'no'} |"
+        )
+    return "\n".join([*lines, ""])
+
+
 def main(argv=None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
@@ -154,6 +176,7 @@ def main(argv=None) -> dict:
     print(json.dumps({"faults": result["faults"], "judged": judged}, indent=1), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "soak.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / "README.md").write_text(table(result))
     return result
 
 

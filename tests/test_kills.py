@@ -106,7 +106,7 @@ def test_a_work_that_fails_without_a_kill_is_no_reference(monkeypatch, tmp_path)
 
 @pytest.mark.usefixtures("copied")
 def test_fits_and_scores_go_on_and_so_does_the_hunt(tmp_path):
-    words = ["--kills", "2", "--out", str(tmp_path), "--only"]
+    words = ["--kills", "2", "--out", str(tmp_path / "out"), "--only"]
     fits = kills.main([*words, "fit: VAE"])
     scores = kills.main([*words, "score"])
     for result in (fits, scores):
@@ -117,7 +117,7 @@ def test_fits_and_scores_go_on_and_so_does_the_hunt(tmp_path):
     started = time.perf_counter()
     assert kills.main([*words, "score"])["rows"] == scores["rows"]
     assert time.perf_counter() - started < 2
-    assert not (tmp_path / "kills.json").exists()  # of all works only
+    assert not (tmp_path / "out" / "kills.json").exists()  # of all works only
 
 
 def test_files_that_are_cut_are_found(tmp_path):

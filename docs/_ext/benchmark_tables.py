@@ -32,6 +32,13 @@ SECTIONS = {
         "Speed",
         "Images per second, beside other ways to do the same. Measured by `benchmarks/speed.py`.",
     ),
+    "larger_than_memory": (
+        "Larger than memory",
+        "Particles of 64x64 from mapped files. {doc}`guide/sizing` reckons on from them.",
+    ),
+    "fuzz": ("Damaged files", "What readers make of files that were damaged at random."),
+    "kills": ("Killed at random", "Fits, scores and surveys that were killed and started again."),
+    "soak": ("Leaks", "Fits, saves, loads and scores in one process, again and again."),
 }
 
 

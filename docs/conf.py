@@ -30,6 +30,7 @@ extensions = [
     "command_help",
     "gallery_state",
     "mathml",
+    "sizing",
 ]
 exclude_patterns = ["_build", "_templates", "_parts", "README.md"]
 templates_path = ["_templates"]

@@ -19,8 +19,9 @@ types: .venv/installed
 imports: .venv/installed
 	$(BIN)/lint-imports
 
+# Two processes of one thread each: the networks of the tests are too small for threads to share.
 pytest: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import NETWORKS, assert_same, make_network, make_table, outputs
+from conftest import NETWORKS, SMALL, assert_same, make_network, make_table, outputs
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
@@ -128,7 +128,7 @@ def test_decoded_scalars_shape_the_latent_space(digits):
     X, y = digits
     area = (y - y.mean()) / y.std()
     table = make_table(X, area=area)
-    model = AutoEncoder(4, scalar_weight=50.0, max_epochs=15, random_state=0).fit(table)
+    model = AutoEncoder(4, scalar_weight=50.0, max_epochs=15, random_state=0, **SMALL).fit(table)
     assert model.history_["scalar_loss"].iloc[-1] < 0.5 * model.history_["scalar_loss"].iloc[0]
     decoded = model.reconstruct(table)
     assert decoded.columns.tolist() == ["image", "area"]

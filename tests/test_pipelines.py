@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_table
+from conftest import SMALL, make_table
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
 from sklearn.compose import ColumnTransformer, make_column_selector
@@ -149,7 +149,7 @@ def test_pipeline_memory_reuses_the_encoder(digits, tmp_path):
 def test_grid_search_over_latent_dim(n_jobs, digits):
     X, y = digits
     direct = GridSearchCV(
-        AutoEncoder(max_epochs=8, batch_size=32, random_state=0),
+        AutoEncoder(max_epochs=8, batch_size=32, random_state=0, **SMALL),
         {"latent_dim": [1, 8]},
         cv=2,
         n_jobs=n_jobs,

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import NETWORKS, assert_same, make_network, outputs
+from conftest import NETWORKS, SMALL, assert_same, make_network, outputs
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -145,7 +145,8 @@ def test_validation_split_is_shuffled_and_stratified():
 
 def test_warm_start_goes_on(digits):
     X = digits[0]
-    model = AutoEncoder(4, likelihood="bernoulli", max_epochs=3, warm_start=True, random_state=0)
+    params = {"max_epochs": 3, "random_state": 0, **SMALL}
+    model = AutoEncoder(4, likelihood="bernoulli", warm_start=True, **params)
     model.fit(X)
     first = model.history_["train_loss"].tolist()
     model.fit(X)
@@ -211,7 +212,7 @@ def test_collapsed_posterior_is_noticed_and_cured(digits):
 
 
 def test_free_bits_keep_the_kl_up(digits):
-    params = {"beta": 20.0, "kl_warmup": 0, "max_epochs": 8, "random_state": 0}
+    params = {"beta": 20.0, "kl_warmup": 0, "max_epochs": 8, "random_state": 0, **SMALL}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         without = VAE(4, **params).fit(digits[0])
@@ -380,8 +381,8 @@ def test_class_weight_is_scikit_learns(digits):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_learns_what_there_is_to_learn(name, digits):
     X, y = digits
-    whole = {"net_params": None}  # a narrow one learns less
-    model = make_network(name, max_epochs=20, batch_size=50, **whole).fit(X[:200], y[:200])
+    # A narrow one learns less.
+    model = make_network(name, max_epochs=40, batch_size=50, **SMALL).fit(X[:200], y[:200])
     if name == "ResNet18Classifier":
         assert model.score(X[200:], y[200:]) > 0.85
     else:
@@ -391,7 +392,7 @@ def test_learns_what_there_is_to_learn(name, digits):
 
 
 def test_elbo_is_below_the_importance_sampled_likelihood(digits):
-    model = FlowVAE(4, max_epochs=3, random_state=0).fit(digits[0])
+    model = FlowVAE(4, max_epochs=3, random_state=0, **SMALL).fit(digits[0])
     elbo = model.score_samples(digits[0][:50])
     few, many = (model.log_likelihood(digits[0][:50], n) for n in (2, 200))
     assert elbo.mean() < many.mean()

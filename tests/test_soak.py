@@ -1,6 +1,7 @@
 """The soak tells what grows from what does not, and a few rounds of it run."""
 
 import json
+import mmap
 import sys
 import threading
 from pathlib import Path
@@ -27,10 +28,10 @@ def let_go():
 
 
 def test_what_grows_is_told(tmp_path, let_go):
-    kept = []
-
     def waste(number):
-        kept.append(np.ones(2**17))  # a megabyte
+        held = mmap.mmap(-1, 2**20)  # not of what the process has free already
+        held.write(b"1" * 2**20)
+        let_go.append(held)
         let_go.append((tmp_path / f"file {number}").open("w"))
         stop = threading.Event()
         let_go.append(stop)

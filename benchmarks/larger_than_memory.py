@@ -35,7 +35,7 @@ DRAWN = 5000  # particles that are drawn at a time
 WAYS = ONE, DASK = "one process of 2 threads", "two Dask workers of 1 thread"
 METHODS = ["transform", "score_samples"]
 # The time of an epoch is no matter here, and the memory for images is the same.
-NARROW = {"net_params": {"encoder_width": 16}}
+NARROW = {"net_params": {"encoder_width": 16, "decoder_width": 8}}
 
 
 # -------------------------------------------------------------------- what is scored

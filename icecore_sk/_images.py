@@ -6,54 +6,15 @@ thing: views of shape (n, C, H, W) in their own dtype, and an array of scalars o
 """
 
 import math
-import mmap
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from icecore_sk._mapped_files import FilePages
+
 ImageShape = tuple[int, int, int]
-
-
-# Bytes read from a mapped file before its pages are let go.
-MAPPED_BYTES = 64 * 2**20
-
-
-def file_mapping(array: np.ndarray) -> mmap.mmap | None:
-    """Return the file mapping that an array is a view of, if letting its pages go loses nothing.
-
-    That is the case for `numpy.memmap` in the modes "r" and "r+"; copy-on-write maps ("c") hold
-    changes that no file has.
-    """
-    mode: str | None = None
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        mode = getattr(base, "mode", None) or mode
-        base = base.base
-    return base if isinstance(base, mmap.mmap) and mode in ("r", "r+") else None
-
-
-class FilePages:
-    """Keeps the pages of mapped files from piling up in resident memory.
-
-    Every page that is read stays resident until the system runs short of memory, so a pass over a
-    file looks like a copy of it. Pages let go stay in the system's cache and come back cheaply.
-    """
-
-    def __init__(self, chunks: list[np.ndarray]):
-        mappings = (file_mapping(chunk) for chunk in chunks)
-        self.mappings = list({id(m): m for m in mappings if m is not None}.values())
-        self.n_bytes = 0
-
-    def read(self, n_bytes: int) -> None:
-        """Take note of `n_bytes` read, and let the pages go where it is time."""
-        self.n_bytes += n_bytes
-        if self.n_bytes > MAPPED_BYTES and self.mappings and hasattr(mmap, "MADV_DONTNEED"):
-            self.n_bytes = 0
-            for mapping in self.mappings:
-                mapping.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)

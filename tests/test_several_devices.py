@@ -18,6 +18,7 @@ from skorch.callbacks import Callback
 from icecore_sk import ResNet18Classifier, load, save
 from icecore_sk._engine import Batches, CheckpointError, DeviceProcessError, HostRows, devices
 from icecore_sk._images import ImageRows, read_table
+from icecore_sk._mapped_files import mapped_place
 from icecore_sk.datasets import (
     load_digit_images,
     load_particles,
@@ -294,4 +295,4 @@ def test_mapped_files_are_not_copied(tmp_path):
     np.testing.assert_array_equal(again[1].gather(np.arange(300)), table.gather(np.arange(300)))
     np.testing.assert_array_equal(again[2], copied)
     changed = np.load(tmp_path / "X.npy", "c")
-    assert devices.mapped_place(changed) is None
+    assert mapped_place(changed) is None

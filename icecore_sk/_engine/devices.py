@@ -22,6 +22,7 @@ import torch
 
 from icecore_sk._engine.checkpoint import CheckpointError, set_training_state
 from icecore_sk._engine.net import ImageNet, NonFiniteLossError, Split
+from icecore_sk._mapped_files import mapped_place, view_of_file
 
 WORKER = "icecore_sk._engine.worker"
 # Names within the folder that the processes share.
@@ -98,42 +99,6 @@ class JobPickler(pickle.Pickler):
         self.n_arrays += 1
         np.save(path, np.asarray(obj))
         return np.load, (path, "r")
-
-
-def mapped_place(array: np.ndarray) -> tuple[str, int] | None:
-    """Return the file that an array is a view of and where in it the first element lies.
-
-    None where it is of no file, or this system does not say (only Linux does). Copy-on-write maps
-    hold changes that no file has, and are none.
-    """
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return None
-    low, high = np.lib.array_utils.byte_bounds(array)
-    first = array.__array_interface__["data"][0]
-    for line in lines:
-        bounds, access, offset, _, inode, *path = line.split(maxsplit=5)
-        start, stop = (int(bound, 16) for bound in bounds.split("-"))
-        if start <= low and high <= stop:
-            shared = "s" in access or "w" not in access
-            if not shared or not path or not is_file(path[0], int(inode)):
-                return None
-            return path[0], first - start + int(offset, 16)
-    return None
-
-
-def is_file(path: str, inode: int) -> bool:
-    """Whether a path still leads to what was mapped under it."""
-    try:
-        return os.stat(path).st_ino == inode
-    except OSError:
-        return False
-
-
-def view_of_file(path, offset, dtype, shape, strides) -> np.ndarray:
-    content = np.memmap(path, np.uint8, "r")
-    return np.ndarray(shape, dtype, content, offset, strides)
 
 
 def write_job(folder: Path, net: ImageNet, split: Split, devices: list[torch.device]) -> None:

@@ -64,7 +64,7 @@ class ImageRows:
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Return the images at `index` as a new contiguous array in their own dtype."""
-        self.pages.read(len(index) * math.prod(self.image_shape) * self.dtype.itemsize)
+        self.pages.read(index, math.prod(self.image_shape) * self.dtype.itemsize)
         if len(self.chunks) == 1:
             return np.ascontiguousarray(self.chunks[0][index])
         out = np.empty((len(index), *self.image_shape), self.dtype)

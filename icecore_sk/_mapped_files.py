@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-# Bytes read from mapped files before their pages are let go.
+# Bytes of mapped files that may become resident before all are let go.
 MAPPED_BYTES = 64 * 2**20
+# What Linux may map along with a page that is read, where it is in its cache: 64 KiB or a huge page.
+AROUND = 2 * 2**20
 MAPS = Path("/proc/self/maps")  # of Linux; other systems do not say
 
 
@@ -84,9 +86,10 @@ class FilePages:
         self.n_bytes = 0
         self.ranges: list[tuple[int, int]] | None = None
 
-    def read(self, n_bytes: int) -> None:
-        """Take note of `n_bytes` read, and let the pages go where it is time."""
-        self.n_bytes += n_bytes
+    def read(self, index: np.ndarray, row_bytes: int) -> None:
+        """Take note of rows that are about to be read, and let the pages go where it is time."""
+        together = len(index) and index[-1] - index[0] == len(index) - 1
+        self.n_bytes += len(index) * (row_bytes if together else row_bytes + AROUND)
         if self.n_bytes <= MAPPED_BYTES:
             return
         self.n_bytes = 0

@@ -214,13 +214,16 @@ def mapped_by_arrow(images, folder):
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells what is resident")
 @pytest.mark.parametrize("mapped", [mapped_by_numpy, mapped_by_arrow])
-def test_a_mapped_file_does_not_become_resident(mapped, tmp_path, monkeypatch):
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_mapped_file_does_not_become_resident(shuffled, mapped, tmp_path, monkeypatch):
     monkeypatch.setattr(_mapped_files, "MAPPED_BYTES", 2**22)
     images = np.zeros((2**14, 1, 64, 64), np.uint8)  # 64 MB
     images[:, 0, 0, 0] = np.arange(len(images)) % 251
     rows, name = mapped(images, tmp_path)
-    for start in range(0, len(images), 256):
-        index = np.arange(start, start + 256)
+    order = np.arange(len(images))
+    if shuffled:
+        order = np.random.default_rng(0).permutation(order)
+    for index in order.reshape(-1, 4):  # each may bring a huge page along
         np.testing.assert_array_equal(rows.gather(index)[:, 0, 0, 0], index % 251)
     lines = Path("/proc/self/smaps").read_text().splitlines()
     places = [i for i, line in enumerate(lines) if line.endswith(name)]

@@ -10,7 +10,7 @@ import numpy as np
 
 # Bytes of mapped files that may become resident before all are let go.
 MAPPED_BYTES = 64 * 2**20
-# What Linux may map along with a page that is read, where it is in its cache: 64 KiB or a huge page.
+# What Linux may map along with a page that is read, where it has it cached: 64 KiB, or a huge page.
 AROUND = 2 * 2**20
 MAPS = Path("/proc/self/maps")  # of Linux; other systems do not say
 

@@ -55,7 +55,7 @@ def reckon(n: int, given: dict[str, float]) -> dict[str, str]:
         "sum": hours(total),
         f"price of the sum, at {PRICE} per core and hour": f"{total * PRICE:,.2f}",
         "the sum on 2 cores": duration(total / 2),
-        "the sum on 64 cores": duration(total / 64),
+        "all but the training, on 64 cores": duration((scoring + explaining) / 64),
         "beside it, one epoch on all (`partial_fit`)": hours(epoch),
     }
 

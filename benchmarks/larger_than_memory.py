@@ -70,12 +70,11 @@ def model_file(work: Path) -> Path:
 # -------------------------------------------------------------------- what is measured
 
 
-def resident_mb() -> dict[str, float]:
-    """Return resident and proportional memory of this process now, in units of 10^6 bytes."""
-    status = dict(
-        line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
-    )
-    return {name: int(status[name].split()[0]) * 1024 / 1e6 for name in ("Rss", "Pss")}
+def proportional_mb() -> float:
+    """Memory of this process now, shared pages divided by those who share, in 10^6 bytes."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("Pss:"))
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 def score(way: str, path: Path, out: Path, work: Path) -> dict:
@@ -105,7 +104,7 @@ def score(way: str, path: Path, out: Path, work: Path) -> dict:
             "seconds": seconds,
             "before_mb": before,
             "peak_mb": list(client.run(peak_memory_mb).values()),
-            "proportional_mb": [found["Pss"] for found in client.run(resident_mb).values()],
+            "proportional_mb": list(client.run(proportional_mb).values()),
             "client_peak_mb": peak_memory_mb(),
         }
 

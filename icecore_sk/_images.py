@@ -44,7 +44,7 @@ class ImageRows:
         object.__setattr__(self, "starts", np.concatenate([[0], ends]))
 
     def __reduce__(self):
-        # The rest is made of these, and maps of files cannot be pickled.
+        # The rest is made of these; the addresses that `pages` has are those of this process.
         return ImageRows, (self.chunks, self.scalars, self.scalar_names, self.form)
 
     def __len__(self) -> int:

@@ -25,17 +25,21 @@ class Mapping:
     path: str
 
 
-def mapping_of(low: int, high: int) -> Mapping | None:
-    """Return the file mapping that these addresses are in.
+def read_maps() -> list[str]:
+    """Return what the system says of this process's memory, nothing where it says nothing."""
+    try:
+        return MAPS.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def mapping_of(low: int, high: int, maps: list[str]) -> Mapping | None:
+    """Return the file mapping in `maps` that these addresses are in.
 
     None where it is of no file, where it may hold changes that no file has (copy-on-write maps),
     and on systems that do not say.
     """
-    try:
-        lines = MAPS.read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
+    for line in maps:
         bounds, access, offset, _, inode, *path = line.split(maxsplit=5)
         start, stop = (int(bound, 16) for bound in bounds.split("-"))
         if start <= low and high <= stop:
@@ -51,7 +55,7 @@ def mapped_place(array: np.ndarray) -> tuple[str, int] | None:
 
     None where there is none, see `mapping_of`, or where its path leads to another file now.
     """
-    mapping = mapping_of(*np.lib.array_utils.byte_bounds(array))
+    mapping = mapping_of(*np.lib.array_utils.byte_bounds(array), read_maps())
     if mapping is None:
         return None
     try:
@@ -94,10 +98,9 @@ class FilePages:
             return
         self.n_bytes = 0
         if self.ranges is None:  # little that is read needs none
+            maps = read_maps()
             bounds = [np.lib.array_utils.byte_bounds(array) for array in self.arrays if array.size]
-            self.ranges = [
-                whole_pages(low, high) for low, high in bounds if mapping_of(low, high) is not None
-            ]
+            self.ranges = [whole_pages(*both) for both in bounds if mapping_of(*both, maps)]
         for start, size in self.ranges:
             let_go(start, size)
 

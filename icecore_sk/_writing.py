@@ -27,6 +27,14 @@ def replacing(path: Path) -> Iterator[str]:
     sync_folder(path.parent)
 
 
+@contextmanager
+def rewriting(path: Path) -> Iterator[str]:
+    """As `replacing`, for a file of one writer: what killed ones have left of it goes first."""
+    tidy(path)
+    with replacing(path) as temporary:
+        yield temporary
+
+
 def tidy(path: Path) -> None:
     """Remove what processes that were killed have left of `path` while they replaced it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):

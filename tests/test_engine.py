@@ -21,7 +21,7 @@ from umap import UMAP
 from icecore_sk import AutoEncoder, _mapped_files
 from icecore_sk._engine import DeviceRows, HostRows, MemoryOrderAdamW, kept_memory, memory
 from icecore_sk._images import ImageRows, read_table
-from icecore_sk._mapped_files import mapping_of
+from icecore_sk._mapped_files import mapped_place
 from icecore_sk.datasets import load_particles, save_particles
 from icecore_sk.nn import ClassifierNet
 from icecore_sk.nn.resnet import SmallMapConv2d
@@ -197,7 +197,7 @@ def test_pages_of_a_mapped_file_are_let_go(mode, tmp_path, monkeypatch):
         X[3] = images[3] = 7
     rows = ImageRows([np.asarray(X)])
     if sys.platform == "linux":
-        assert (mapping_of(*np.lib.array_utils.byte_bounds(X)) is None) == (mode == "c")
+        assert (mapped_place(X) is None) == (mode == "c")
     for index in (np.arange(50), np.arange(50)[::-1], np.array([3])):
         np.testing.assert_array_equal(rows.gather(index), images[index])
 

@@ -65,6 +65,26 @@ class EpochTotals:
             self.latent_squared = self.latent_squared + (mean**2).sum(0)
             self.has_latent = True
 
+    def on_host(self) -> "EpochTotals":
+        """Return a copy whose sums are on the CPU."""
+
+        def moved(value):
+            return value.cpu() if isinstance(value, Tensor) else value
+
+        copied = EpochTotals()
+        copied.__dict__.update({name: moved(value) for name, value in vars(self).items()})
+        copied.terms = {name: moved(value) for name, value in self.terms.items()}
+        return copied
+
+    def merge(self, other: "EpochTotals") -> None:
+        """Add the sums of other rows of the same epoch."""
+        self.n += other.n
+        for name, value in other.terms.items():
+            self.terms[name] = self.terms.get(name, 0.0) + value
+        self.latent = self.latent + other.latent
+        self.latent_squared = self.latent_squared + other.latent_squared
+        self.has_latent |= other.has_latent
+
     def means(self) -> dict[str, float]:
         return {name: float(total) / self.n for name, total in self.terms.items()}
 

@@ -26,6 +26,7 @@ from icecore_sk._engine.checkpoint import Checkpoint, training_state
 from icecore_sk._engine.devices import FAILURE, JOB, RESULT
 from icecore_sk._engine.net import EpochTotals, ImageNet, NonFiniteLossError, Split
 from icecore_sk._engine.rows import place_rows
+from icecore_sk._writing import replacing
 
 
 class _NormaliseAll(torch.autograd.Function):
@@ -161,21 +162,11 @@ class SharedNet(ImageNet):
         super().check_finite(loss / dist.get_world_size(), number)
 
     def of_all_processes(self, totals: EpochTotals) -> EpochTotals:
-        def on_host(value):
-            return value.cpu() if isinstance(value, Tensor) else value
-
-        own = {name: on_host(value) for name, value in vars(totals).items()}
-        own["terms"] = {name: on_host(value) for name, value in totals.terms.items()}
         parts: list = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, own)
+        dist.all_gather_object(parts, totals.on_host())
         whole = EpochTotals()
         for part in parts:  # in the same order everywhere, so that all decide alike
-            whole.n += part["n"]
-            whole.latent = whole.latent + part["latent"]
-            whole.latent_squared = whole.latent_squared + part["latent_squared"]
-            whole.has_latent |= part["has_latent"]
-            for name, value in part["terms"].items():
-                whole.terms[name] = whole.terms.get(name, 0.0) + value
+            whole.merge(part)
         return whole
 
 
@@ -240,9 +231,8 @@ def main(folder: Path, rank: int) -> int:
             "message": str(error),
             "traceback": traceback.format_exc(),
         }
-        part = folder / f"{rank}.part"
-        part.write_text(json.dumps(said))
-        part.replace(folder / FAILURE.format(rank))
+        with replacing(folder / FAILURE.format(rank)) as part:
+            Path(part).write_text(json.dumps(said))
         # Not by way of what waits for the others at the end of a process.
         os._exit(1)
     return 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from icecore_sk._writing import replacing, tidy
+from icecore_sk._writing import rewriting
 from icecore_sk.plotting import (
     CategoryDisplay,
     ConsistencyDisplay,
@@ -65,8 +65,7 @@ def write_figures(
     for name, display in displays.items():
         # Maps may have any name, such as one with a slash.
         paths.append(folder / (re.sub(r"[^\w.-]+", "_", name) + ".png"))
-        tidy(paths[-1])
-        with replacing(paths[-1]) as part:
+        with rewriting(paths[-1]) as part:
             display.figure_.savefig(part, dpi=DPI, format="png")
         plt.close(display.figure_)
     return paths

@@ -12,7 +12,7 @@ import pandas as pd
 
 from icecore_sk._images import read_table
 from icecore_sk._numbers import count_of
-from icecore_sk._writing import replacing, tidy
+from icecore_sk._writing import rewriting, tidy
 from icecore_sk.datasets import load_particles, save_particles
 from icecore_sk.survey._figures import write_figures
 from icecore_sk.survey.report import write_report
@@ -140,20 +140,18 @@ class Survey:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        # What was killed while it wrote them left others behind.
-        for name in (TABLE, IMAGES, MODELS, FOUND):
-            tidy(folder / name)
+        tidy(folder / IMAGES)
         save_particles(self.particles, folder / IMAGES)
-        with replacing(folder / TABLE) as part:
+        with rewriting(folder / TABLE) as part:
             plain_columns(self.table).to_parquet(part)
-        with replacing(folder / MODELS) as part:
+        with rewriting(folder / MODELS) as part:
             joblib.dump({"model": self.model, **self.models}, part)
         found = {
             "maps": self.maps,
             "record": self.record,
             "histories": {k: h.to_dict(orient="list") for k, h in self.histories.items()},
         }
-        with replacing(folder / FOUND) as part:
+        with rewriting(folder / FOUND) as part:
             Path(part).write_text(json.dumps(found, indent=1, default=_jsonable))
         return write_pages(folder)
 

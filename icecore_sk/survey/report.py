@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from icecore_sk._writing import replacing, tidy
+from icecore_sk._writing import rewriting
 from icecore_sk.survey._report import checks
 from icecore_sk.survey._report.columns import describe_columns, encode, is_cluster
 from icecore_sk.survey._report.figures import WEBGL_ABOVE, map_figure, training_figures
@@ -126,8 +126,7 @@ def write_report(
         webgl=len(table) > WEBGL_ABOVE,
     )
     path = folder / "report.html"
-    tidy(path)
-    with replacing(path) as temporary:
+    with rewriting(path) as temporary:
         Path(temporary).write_text(page, "utf-8", errors="xmlcharrefreplace")
     return path
 

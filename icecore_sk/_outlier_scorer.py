@@ -13,7 +13,7 @@ from icecore_sk import _images
 from icecore_sk._base import known_labels
 from icecore_sk._outliers.classes import ClassDistances
 from icecore_sk._outliers.drawn import FEATURES, UsualLoss
-from icecore_sk._outliers.neighbours import Neighbours
+from icecore_sk._outliers.neighbours import ALGORITHMS, Neighbours
 from icecore_sk._outliers.reading import Reading
 from icecore_sk._outliers.reasons import COMPONENTS, reason
 from icecore_sk._outliers.scalars import Disagreement, size_scalar
@@ -145,7 +145,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         "metric": [StrOptions({"euclidean", "cosine"})],
         "scalars": [StrOptions({"auto"}), list, tuple, None],
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
-        "algorithm": [StrOptions({"auto", "exact", "approximate"})],
+        "algorithm": [StrOptions(set(ALGORITHMS))],
         "random_state": ["random_state"],
     }
 

@@ -202,6 +202,23 @@ def test_particle_among_the_fields_of_a_lst_file_is_not_lost(tmp_path):
         load_flowcam(folder, 16, verbose=0)
 
 
+def test_field_of_a_lst_file_that_is_no_number_leaves_what_follows_from_it_out(tmp_path):
+    """Derived columns hold NaN then, between which a text was looked for."""
+    folder = make_run(tmp_path / "run")
+    (folder / "run.csv").unlink()
+    fields = ["id", "image_x", "image_y", "image_w", "image_h", "collage_file", "compactness"]
+    rows = [dict.fromkeys(fields, 20) | {"id": k, "compactness": "x"} for k in range(6)]
+    write_lst(
+        folder / "run.lst", fields, [row | {"collage_file": "run_000001.tif"} for row in rows]
+    )
+    with pytest.warns(UserWarning, match=r"2 column\(s\) are left out: 'Compactness'"):
+        particles = load_flowcam(folder, 16, verbose=0)
+    assert len(particles) == 6
+    assert particles.attrs["left_out"] == dict.fromkeys(
+        ["Compactness", "Circularity"], "no numbers"
+    )
+
+
 @pytest.mark.filterwarnings("ignore:.* particles")
 def test_where_no_particle_is_left_the_folder_is_named(tmp_path):
     folder = make_run(tmp_path / "run")

@@ -313,7 +313,10 @@ def test_trees_that_point_outside(estimator, field, value, digits, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "match"),
     [
-        ("approximate", [1], "Neighbours has 'approximate' that is no flag"),
+        ("algorithm", [1], "Neighbours has 'algorithm' that is no text"),
+        ("algorithm", "brute", "Neighbours has the algorithm 'brute'; expected one of"),
+        # Damage may turn one letter of a flag; what would be compiled is half a minute's work.
+        ("approximate", True, "Neighbours has 'approximate', which is neither"),
         ("n_neighbors", 10**9, "Neighbours has 'index' of another shape"),
         ("_same", {"float": "inf"}, "Neighbours has '_same' that is no number"),
         ("rows", None, "Neighbours has 'rows' that is no numbers"),

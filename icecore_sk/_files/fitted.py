@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 
 from icecore_sk._files.container import ModelFileError
 from icecore_sk._outlier_scorer import COMPONENTS
+from icecore_sk._outliers.neighbours import ALGORITHMS
 from icecore_sk.nn.encoder import STEMS
 
 LIKELIHOODS = ("bernoulli", "gaussian")
@@ -88,7 +89,7 @@ FITTED = {
     "Columns": "text text?, named flag",
     "Disagreement": "_varying numbers, names list, _turns array, _logs array, "
     "_reference numbers, _least numbers, _usual numbers",
-    "Neighbours": "rows numbers, n_neighbors count, approximate flag, _seed count, _same number, "
+    "Neighbours": "rows numbers, n_neighbors count, algorithm text, _seed count, _same number, "
     "index numbers, distance numbers",
     "Surprise": "positive flag, median number, values numbers, counted numbers, start number, "
     "pace number, least number*, spread number*",
@@ -181,6 +182,11 @@ def check_neighbours(state: dict[str, Any]) -> None:
     """Raise where neighbours are not rows, as they would be followed."""
     rows, index = state["rows"], state["index"]
     n = len(rows)
+    if state["algorithm"] not in ALGORITHMS:
+        raise ModelFileError(
+            f"its Neighbours has the algorithm {state['algorithm'][:40]!r}; expected one of "
+            f"{list(ALGORITHMS)}"
+        )
     if not _are_numbers(rows) or rows.ndim != 2:
         raise ModelFileError("its Neighbours has 'rows' that are no matrix of finite numbers")
     shapes = {"index": (n, state["n_neighbors"]), "distance": (n,)}

@@ -14,6 +14,7 @@ EPSILON = 0.1
 # A row counts as itself where it lies this much nearer than its neighbours do: the same row sent
 # through an embedder again may come back with other last digits.
 SAME = 1e-6
+ALGORITHMS = ("auto", "exact", "approximate")
 BLOCK = 4096
 
 
@@ -40,9 +41,7 @@ class Neighbours:
     def __init__(self, rows: np.ndarray, n_neighbors: int, algorithm: str, seed: int):
         self.rows = rows
         self.n_neighbors = n_neighbors
-        self.approximate = algorithm == "approximate" or (
-            algorithm == "auto" and len(rows) > APPROXIMATE_ABOVE
-        )
+        self.algorithm = algorithm
         self._seed = seed
         self.restore_search()
         near, distances = self._candidates(rows)
@@ -52,6 +51,14 @@ class Neighbours:
     def restore_search(self) -> None:
         """Build the search, which follows from the rows and the seed, and is in no file."""
         self._search = self._approximate(self._seed) if self.approximate else self._exact()
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the search is approximate."""
+        # Not an attribute: a damaged file in which this is a one would compile for half a minute.
+        if self.algorithm == "auto":
+            return len(self.rows) > APPROXIMATE_ABOVE
+        return self.algorithm == "approximate"
 
     @property
     def _n_candidates(self) -> int:

@@ -335,7 +335,8 @@ def _numbers(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, s
         if share >= NUMERIC_SHARE:
             scalars[name] = values
             continue
-        commas = [cell for cell in table[name].astype(str) if DECIMAL_COMMA.fullmatch(cell)]
+        texts = [cell for cell in table[name] if isinstance(cell, str)]  # derived ones are numbers
+        commas = [cell for cell in texts if DECIMAL_COMMA.fullmatch(cell)]
         if name in ALWAYS_NUMBERS and len(commas) >= NUMERIC_SHARE * len(table):
             raise ValueError(
                 f"{path} has decimal commas, such as {commas[0]!r} in {name!r}; expected points. "

@@ -116,7 +116,9 @@ DERIVED: dict[str, tuple[Callable, tuple[str, ...]]] = {
 
 
 def read_lst(path: Path, text: str) -> tuple[pd.DataFrame, int]:
-    """Return the particles with the CSV's column names, as strings, and the count of bad lines.
+    """Return the particles with the CSV's column names, and the count of bad lines.
+
+    Cells are strings; those of columns that are derived here are numbers, or NaN.
 
     Parameters
     ----------

@@ -140,7 +140,7 @@ def find_table(folder: Path) -> Path | None:
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, int]:
-    """Return the table of a CSV or `.lst` file, as strings, and the number of damaged lines."""
+    """Return the table of a CSV or `.lst` file and the number of damaged lines."""
     return read_lst(path, decode(path)) if path.suffix.lower() == ".lst" else read_csv(path)
 
 

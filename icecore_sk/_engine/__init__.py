@@ -24,7 +24,7 @@ from icecore_sk._engine.net import (
 from icecore_sk._engine.optimizer import MemoryOrderAdamW
 from icecore_sk._engine.precision import autocast, autocast_dtype, resolve_device, resolve_devices
 from icecore_sk._engine.rows import DeviceRows, HostRows, place_rows
-from icecore_sk._engine.threads import settle_threads
+from icecore_sk._engine.threads import settle_threads, side_by_side
 
 __all__ = [
     "NORM_ROWS",
@@ -58,4 +58,5 @@ __all__ = [
     "resolve_devices",
     "set_moments",
     "settle_threads",
+    "side_by_side",
 ]

@@ -3,7 +3,12 @@
 import multiprocessing
 import os
 import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import ModuleType
+from typing import TypeVar
 
 import torch
 
@@ -23,12 +28,19 @@ VARIABLES = (
 _own = torch.get_num_threads()
 _numba_spoke = False
 
+# How many passes over data have set torch to one thread for now, in whatever thread they are.
+_passes = 0
+_passes_lock = threading.Lock()
+
+Item = TypeVar("Item")
+
 
 def settle_threads() -> None:
     """Give torch the threads that are its own, before every fit and every pass over data."""
     global _own
     now = torch.get_num_threads()
-    if not set_by_numba(now):
+    # A thread that begins during another's pass is given the one thread that is for the pass only.
+    if not _passes and not set_by_numba(now):
         _own = now
     _own = min(_own, share_of_cores(_own))
     if _own != now:
@@ -72,3 +84,62 @@ def share_of_cores(otherwise: int) -> int:
     return min(
         (int(value) for value in told if value.isdecimal() and int(value)), default=otherwise
     )
+
+
+def side_by_side(work: Callable[[Iterator[Item]], None], items: Sequence[Item]) -> None:
+    """Share items among as many threads as torch has, each of which is torch's only one for them.
+
+    `work` is called in each thread with an iterator over what it gets. Several threads that share
+    the sums of one item divide them by their number, so that its last digits depend on the
+    machine and on the settings; one thread per item gives the same everywhere, and seldom waits.
+    An error in one thread ends the others after the item at hand, and is raised.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        work(iter(items))
+        return
+    shared = _Shared(items)
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        try:
+            work(shared)
+        finally:
+            shared.close()
+
+    with _a_pass(threads), ThreadPoolExecutor(min(threads, len(items))) as pool:
+        try:
+            for future in [pool.submit(alone) for _ in range(min(threads, len(items)))]:
+                future.result()
+        finally:
+            shared.close()
+
+
+@contextmanager
+def _a_pass(threads: int) -> Iterator[None]:
+    """Give torch its threads back after the last pass: some of its settings are the process's."""
+    global _passes
+    with _passes_lock:
+        _passes += 1
+    try:
+        yield
+    finally:
+        with _passes_lock:
+            _passes -= 1
+            if not _passes:
+                torch.set_num_threads(threads)
+
+
+class _Shared(Iterator[Item]):
+    """An iterator that several threads may take from, until one of them closes it."""
+
+    def __init__(self, items: Iterable[Item]):
+        self.items, self.lock = iter(items), threading.Lock()
+
+    def __next__(self) -> Item:
+        with self.lock:
+            return next(self.items)
+
+    def close(self) -> None:
+        with self.lock:
+            self.items = iter(())

@@ -260,8 +260,8 @@ def test_workers_take_no_more_than_their_share_of_the_cores(digits, monkeypatch)
 
 
 def test_outside_a_worker_the_number_of_threads_is_the_users(digits):
+    before = torch.get_num_threads()  # not after numba, whose number would then outlast the test
     UMAP(n_neighbors=5, n_epochs=5).fit(digits[0][:20].reshape(20, -1))  # numba has started
-    before = torch.get_num_threads()
     try:
         for threads in (cpu_count() + 1, cpu_count()):  # the last is what numba sets
             torch.set_num_threads(threads)

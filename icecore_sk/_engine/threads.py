@@ -107,9 +107,10 @@ def side_by_side(work: Callable[[Iterator[Item]], None], items: Sequence[Item]) 
         finally:
             shared.close()
 
-    with _a_pass(threads), ThreadPoolExecutor(min(threads, len(items))) as pool:
+    n_workers = min(threads, len(items))
+    with _a_pass(threads), ThreadPoolExecutor(n_workers) as pool:
         try:
-            for future in [pool.submit(alone) for _ in range(min(threads, len(items)))]:
+            for future in [pool.submit(alone) for _ in range(n_workers)]:
                 future.result()
         finally:
             shared.close()

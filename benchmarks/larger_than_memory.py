@@ -34,6 +34,7 @@ SIZE = 64
 DRAWN = 5000  # particles that are drawn at a time
 WAYS = ONE, DASK = "one process of 2 threads", "two Dask workers of 1 thread"
 METHODS = ["transform", "score_samples"]
+MODEL = "model.safetensors"
 # The time of an epoch is no matter here, and the memory for images is the same.
 NARROW = {"net_params": {"encoder_width": 16, "decoder_width": 8}}
 
@@ -58,13 +59,11 @@ def particle_file(n: int, work: Path) -> Path:
     return path
 
 
-def model_file(work: Path) -> Path:
-    """Return the file of a classifier of the usual width, trained for a moment."""
-    path = work / "model.safetensors"
-    if not path.exists():
-        X, y = make_particles(2000, image_size=SIZE, random_state=10**6)
-        save(ResNet18Classifier(max_epochs=1, random_state=0).fit(X[["image"]], y), path)
-    return path
+def train_model(path: Path, precision: str) -> None:
+    """Save a classifier of the usual width, trained for a moment."""
+    X, y = make_particles(2000, image_size=SIZE, random_state=10**6)
+    classifier = ResNet18Classifier(max_epochs=1, precision=precision, random_state=0)
+    save(classifier.fit(X[["image"]], y), path)
 
 
 # -------------------------------------------------------------------- what is measured
@@ -80,7 +79,7 @@ def proportional_mb() -> float:
 def score(way: str, path: Path, out: Path, work: Path) -> dict:
     """Score a file; return the time, and the largest memory of each process that took part."""
     shutil.rmtree(out, ignore_errors=True)
-    model = load(model_file(work))
+    model = load(work / MODEL)
     started = time.perf_counter()
     if way == ONE:
         torch.set_num_threads(2)
@@ -206,6 +205,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[75_000, 300_000])
     parser.add_argument("--pairs", type=int, default=5, help="repeats of the ratio")
     parser.add_argument("--paired", type=int, default=30_000, help="particles of each repeat")
+    parser.add_argument("--precision", default="auto", help="of the network that scores")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--force", action="store_true", help="measure again what is there")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -225,7 +225,7 @@ def main() -> None:
     ]
     for n in args.rows:
         jobs += [("one", n, name_of(ONE, n)), ("dask", n, name_of(DASK, n)), ("fit", n, f"fit_{n}")]
-    model_file(work)
+    train_model(work / MODEL, args.precision)
     for _, n, _ in jobs:
         particle_file(n, work)
     for what, n, name in jobs:

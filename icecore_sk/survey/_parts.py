@@ -13,7 +13,7 @@ from icecore_sk._writing import replacing, tidy
 
 # Readers of Parquet folders skip what begins with an underscore or a dot.
 MANIFEST = "_manifest.json"
-FORMAT = 1
+FORMAT = 2  # 1: all parts but the last were of chunk_size rows
 # What a folder must share with a run that goes on in it, and how a difference is told.
 MUST_AGREE = {
     "model": "model",
@@ -24,13 +24,18 @@ MUST_AGREE = {
 
 
 class Parts:
-    """Parts of a table of n rows, of `chunk_size` rows each and in their order.
+    """Parts of a table of n rows, in their order.
+
+    They are as few as `chunk_size` allows and all of a size, give or take a row: with a last part
+    that is small, workers that share the parts evenly would not share the rows evenly.
 
     Parameters
     ----------
     folder : path
         Made where it is missing.
-    n_rows, chunk_size : int
+    n_rows : int
+    chunk_size : int
+        The most rows of a part.
     """
 
     def __init__(self, folder, n_rows: int, chunk_size: int):
@@ -43,8 +48,7 @@ class Parts:
 
     def rows(self, number: int) -> tuple[int, int]:
         """Return the first row of a part and the one behind its last."""
-        start = number * self.chunk_size
-        return start, min(start + self.chunk_size, self.n_rows)
+        return number * self.n_rows // len(self), (number + 1) * self.n_rows // len(self)
 
     def path(self, number: int) -> Path:
         return self.folder / f"part-{number:0{self.digits}d}.parquet"
@@ -128,12 +132,12 @@ class Parts:
 def _read(path: Path) -> dict:
     try:
         kept = json.loads(path.read_text())
-        if kept["format"] > FORMAT:
+        if kept["format"] != FORMAT:
             raise ValueError(f"format {kept['format']}")
         return {key: kept[key] for key in (*MUST_AGREE, "versions")}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{str(path)!r} is damaged, or of a later version ({type(error).__name__}: {error}). "
+            f"{str(path)!r} is damaged, or of another version ({type(error).__name__}: {error}). "
             "Pass another folder."
         ) from error
 

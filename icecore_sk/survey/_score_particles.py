@@ -43,7 +43,8 @@ def score_particles(
         `OutlierScorer`) and so on. None is "explain" where there is one, else those of transform,
         score_samples and predict that there are.
     chunk_size : int, default=8192
-        Particles of a file, which are in memory at a time.
+        Most particles of a file, which are in memory at a time. The files are as few as that
+        allows, and equally large.
     client : dask.distributed.Client or None, default=None
         Scores on its workers, each of which gets the model once, opens the particle file by its
         path, and holds one chunk at a time. The workers see the file and the folder under the same

@@ -222,7 +222,7 @@ def add_score(commands) -> None:
         type=int,
         default=8192,
         metavar="N",
-        help="particles of one file, which are in memory at a time (default: 8192)",
+        help="most particles of one file, which are in memory at a time (default: 8192)",
     )
     score.add_argument(
         "--scheduler",

@@ -13,6 +13,7 @@ from icecore_sk import AutoEncoder, MeanCorrection, OutlierScorer, load, save
 from icecore_sk.datasets import load_particles, make_particles, save_particles
 from icecore_sk.survey import cli, score_particles
 from icecore_sk.survey._model_digest import model_digest
+from icecore_sk.survey._parts import Parts
 from icecore_sk.survey._sources import open_source
 
 N, CHUNK = 70, 16
@@ -47,6 +48,20 @@ def scorer(network, particles):
 
 def bytes_of(out):
     return {part.name: part.read_bytes() for part in sorted(out.glob("part-*"))}
+
+
+SIZES = [(1, 8), (8, 8), (9, 8), (70, 16), (30_000, 8192)]
+
+
+@pytest.mark.parametrize(("n_rows", "chunk_size"), SIZES)
+def test_parts_are_as_few_and_as_equal_as_can_be(n_rows, chunk_size, tmp_path):
+    """Workers that share the parts evenly then share the rows evenly."""
+    parts = Parts(tmp_path, n_rows, chunk_size)
+    starts, stops = zip(*map(parts.rows, range(len(parts))), strict=True)
+    sizes = np.subtract(stops, starts)
+    assert (starts[0], stops[-1], starts[1:]) == (0, n_rows, stops[:-1])
+    assert len(parts) == -(-n_rows // chunk_size)
+    assert sizes.max() <= min(chunk_size, sizes.min() + 1)
 
 
 def test_reads_back_as_one_table(network, path, particles, tmp_path):
@@ -102,7 +117,7 @@ def test_goes_on_where_it_was_stopped(network, path, tmp_path, monkeypatch):
     (out / ".part-00002.parquet.01234567").write_bytes(b"PAR1")
     (out / "._manifest.json.01234567").write_bytes(b"{")
     score_particles(model, path, out, chunk_size=CHUNK)
-    assert calls[3:] == [16, 16, 16, 6]
+    assert calls[3:] == [14, 14, 14, 14]
     assert bytes_of(out) == bytes_of(whole)
     assert not list(out.glob(".*"))
     score_particles(model, path, out, chunk_size=CHUNK)
@@ -127,6 +142,9 @@ def test_refuses_a_folder_of_something_else(network, scorer, path, particles, tm
     manifest["versions"]["torch"] = "1.0"
     (out / "_manifest.json").write_text(json.dumps(manifest))
     with pytest.warns(UserWarning, match=r"begun with torch 1\.0"):
+        score_particles(network, path, out, chunk_size=CHUNK)
+    (out / "_manifest.json").write_text(json.dumps({**manifest, "format": 1}))
+    with pytest.raises(ValueError, match=r"another version \(ValueError: format 1\)"):
         score_particles(network, path, out, chunk_size=CHUNK)
     (out / "_manifest.json").write_text("{")
     with pytest.raises(ValueError, match="is damaged"):

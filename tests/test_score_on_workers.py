@@ -87,6 +87,24 @@ def test_killed_worker_and_failed_part(client, path, network, tmp_path, monkeypa
     ]
 
 
+def test_workers_are_profiled_again_afterwards(client, path, network, tmp_path):
+    """Profiling a network takes time, but it is the cluster's, and others' tasks may need it."""
+
+    def is_running(dask_worker):
+        return dask_worker.periodic_callbacks["profile"].is_running()
+
+    def seen(X):
+        running = distributed.get_worker().periodic_callbacks["profile"].is_running()
+        (tmp_path / f"profiled {running}").touch()
+        return X
+
+    assert all(client.run(is_running).values())
+    model = make_pipeline(FunctionTransformer(seen), network)
+    score_particles(model, path, tmp_path / "out", client=client)
+    assert [each.name for each in tmp_path.glob("profiled *")] == ["profiled False"]
+    assert all(client.run(is_running).values())
+
+
 def test_command_and_errors_of_workers(client, path, network, tmp_path, capsys):
     model = save(network, tmp_path / "model.safetensors")
     out = tmp_path / "out"

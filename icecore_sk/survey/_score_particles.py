@@ -48,7 +48,8 @@ def score_particles(
     client : dask.distributed.Client or None, default=None
         Scores on its workers, each of which gets the model once, opens the particle file by its
         path, and holds one chunk at a time. The workers see the file and the folder under the same
-        paths as this process does. Chunks of a worker that dies are scored by the others.
+        paths as this process does. Chunks of a worker that dies are scored by the others. Dask's
+        profiler rests meanwhile.
     verbose : int, default=0
         1 shows a progress bar.
 

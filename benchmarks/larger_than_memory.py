@@ -227,7 +227,8 @@ def main() -> None:
     ]
     for n in args.rows:
         jobs += [("one", n, name_of(ONE, n)), ("dask", n, name_of(DASK, n)), ("fit", n, f"fit_{n}")]
-    train_model(work / MODEL, args.precision)
+    if args.force or not (work / MODEL).exists():  # what is there may be scores of its own
+        train_model(work / MODEL, args.precision)
     for _, n, _ in jobs:
         particle_file(n, work)
     for what, n, name in jobs:

@@ -100,27 +100,22 @@ class _PooledStem(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, image, weight, scale, shift, eps, settings, n_rows):
-        pooled, indices, statistics = [], [], []
+        pooled, statistics = [], []
         for rows in image.split(n_rows):
             maps = F.conv2d(rows, weight, None, *settings)
-            ctx.size = maps.shape[-2:]
-            values, index = torch.ops.aten.max_pool2d_with_indices(maps, *POOLING)
-            pooled.append(values)
-            # 64-bit indices would weigh as much as the map.
-            small = ctx.size.numel() <= torch.iinfo(torch.int16).max
-            indices.append(index.to(torch.int16) if small else index)
+            pooled.append(F.max_pool2d(maps, *POOLING))
             statistics.append(_mean_and_variance(maps, scale))
-        mean, variance = _merge(statistics, [len(index) for index in indices])
-        n = len(image) * ctx.size.numel()
+        mean, variance = _merge(statistics, [len(values) for values in pooled])
+        n = len(image) * maps.shape[-2:].numel()
         pooled = torch.cat(pooled)
-        ctx.save_for_backward(image, weight, scale, pooled, torch.cat(indices), mean, variance)
+        ctx.save_for_backward(image, weight, scale, pooled, mean, variance)
         ctx.eps, ctx.settings, ctx.n_rows, ctx.n = eps, settings, n_rows, n
         ctx.mark_non_differentiable(mean, variance)
         return F.batch_norm(pooled, mean, variance, scale, shift, eps=eps), mean, variance, n
 
     @staticmethod
     def backward(ctx, grad, *_):  # type: ignore[override]
-        image, weight, scale, pooled, indices, mean, variance = ctx.saved_tensors
+        image, weight, scale, pooled, mean, variance = ctx.saved_tensors
         _, scale_grad, shift_grad = torch.ops.aten.native_batch_norm_backward(
             grad, pooled, scale, mean, variance, None, None, False, ctx.eps, (False, True, True)
         )
@@ -131,12 +126,12 @@ class _PooledStem(torch.autograd.Function):
         scaled_weight = (weight * factor).to(weight.dtype)
         weight_grad = torch.zeros_like(factor.expand_as(weight))
         image_grads = []
-        for rows, row_grad, index in zip(
-            *(t.split(ctx.n_rows) for t in (image, grad, indices)), strict=True
-        ):
+        for rows, row_grad in zip(*(t.split(ctx.n_rows) for t in (image, grad)), strict=True):
             maps = F.conv2d(rows, weight, None, *ctx.settings)
+            # Kept, the indices would weigh as much as the map that pooling leaves.
+            _, index = torch.ops.aten.max_pool2d_with_indices(maps, *POOLING)
             map_grad = torch.ops.aten.max_pool2d_with_indices_backward(
-                row_grad, maps, *POOLING, False, index.to(torch.int64)
+                row_grad, maps, *POOLING, False, index
             )
             rest = F.batch_norm(maps, mean, variance, slope, constant, eps=ctx.eps)
             map_grad = torch.add(rest, map_grad, alpha=UNEVEN)

@@ -163,6 +163,19 @@ def test_memory_is_kept_inside_and_given_back_at_the_end():
     assert resident_bytes() - before < size // 2
 
 
+@pytest.mark.skipif(memory._glibc() is None, reason="only glibc has these settings")
+def test_memory_is_kept_once_the_kernels_of_a_step_are_made(monkeypatch):
+    monkeypatch.setattr(memory, "_kernels_made", set())
+    applied = []
+    monkeypatch.setattr(memory, "_apply", lambda library, options: applied.append(options))
+    X = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    for _ in range(2):
+        model = AutoEncoder(2, max_epochs=2, batch_size=4, random_state=0)
+        model.fit(X)
+    epochs = [memory.KEEP] * 2
+    assert applied == [memory.APART, *epochs, memory.USUAL, memory.KEEP, *epochs, memory.USUAL]
+
+
 def test_memory_settings_are_restored_after_an_error():
     with pytest.raises(RuntimeError, match="on purpose"), kept_memory():
         raise RuntimeError("on purpose")

@@ -2,13 +2,15 @@
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 # Options of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
 MEBIBYTE = 2**20
 KEEP = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 * MEBIBYTE}
+# Every block that may be a map of a batch apart from the heap, and given back when it is freed.
+APART = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 128 * 1024}
 # What glibc's own thresholds settle at in a process that has freed a block of 32 MiB, which is
 # the largest that they adapt to.
 USUAL = {
@@ -20,6 +22,7 @@ USUAL = {
 
 _lock = threading.Lock()
 _users = 0
+_kernels_made: set[Hashable] = set()
 
 
 def _glibc():
@@ -33,7 +36,7 @@ def _glibc():
 
 
 @contextmanager
-def kept_memory() -> Iterator[None]:
+def kept_memory(kernels: Hashable = None) -> Iterator[None]:
     """Let malloc keep what is freed until the end of the block, then give it all back.
 
     glibc maps every block above 32 MiB anew and unmaps it when it is freed, so each feature map
@@ -41,6 +44,15 @@ def kept_memory() -> Iterator[None]:
     autoencoder at 128 pixels. The settings are those of the process; blocks may be nested and
     entered from several threads, and the last to leave restores them. Other C libraries are left
     alone.
+
+    Parameters
+    ----------
+    kernels : hashable, optional
+        What the block will compute, where that may be new to the process: a step of training, by
+        the shapes of batch and weights. In the first such step oneDNN makes its kernels, which
+        stay; small as they are, on the heap they come to lie between the maps and splinter what
+        those leave, so that later steps fill 100 MB more with the same maps (ResNet18, 128 pixels,
+        128 images). Memory is then kept from `keep` on, which is called after that step.
     """
     global _users
     library = _glibc()
@@ -50,7 +62,9 @@ def kept_memory() -> Iterator[None]:
     with _lock:
         _users += 1
         if _users == 1:
-            _apply(library, KEEP)
+            made = kernels is None or kernels in _kernels_made
+            _apply(library, KEEP if made else APART)
+        _kernels_made.add(kernels)
     try:
         yield
     finally:
@@ -59,6 +73,14 @@ def kept_memory() -> Iterator[None]:
             if not _users:
                 _apply(library, USUAL)
                 library.malloc_trim(ctypes.c_size_t(0))
+
+
+def keep() -> None:
+    """Within `kept_memory`, keep what is freed from now on."""
+    library = _glibc()
+    with _lock:
+        if library is not None and _users:
+            _apply(library, KEEP)
 
 
 def _apply(library, options: dict[int, int]) -> None:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 from icecore_sk._engine.batches import Batches
-from icecore_sk._engine.memory import kept_memory
+from icecore_sk._engine.memory import keep, kept_memory
 from icecore_sk._engine.precision import autocast
 
 # Variance over the training set above which a latent dimension counts as used: the definition of
@@ -180,7 +180,7 @@ class ImageNet(NeuralNet):
         self.optimizer_.in_backward = self.device == "cpu" and not self.gradients_are_watched()
         try:
             if not self.stopped_early():
-                with kept_memory():
+                with kept_memory(self.kernels(X.train)):
                     self.fit_loop(X, y, epochs=self.max_epochs - done)
         except KeyboardInterrupt:
             # skorch's EarlyStopping ends training by raising the same exception as Ctrl-C.
@@ -192,6 +192,12 @@ class ImageNet(NeuralNet):
             self.calibrate()
         self.notify("on_train_end", X=X, y=y)
         return self
+
+    def kernels(self, batches: Batches) -> tuple:
+        """What the kernels of a training step depend on."""
+        n = min(batches.batch_size, len(batches.index))
+        weights = (tuple(weight.shape) for weight in self.module_.parameters())
+        return n, batches.rows.rows.image_shape, self.amp_dtype, *weights
 
     def stopped_early(self) -> bool:
         return any(
@@ -225,6 +231,8 @@ class ImageNet(NeuralNet):
             self.batch_fraction_ = number / n_batches
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
+            if training and number == 0:
+                keep()
             totals.add(self.terms_, step["y_pred"])
             # Reading the loss waits for a GPU, so there it is looked at once in a while.
             if training and (self.device == "cpu" or number % 50 == 0 or number == n_batches - 1):

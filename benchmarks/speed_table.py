@@ -13,13 +13,23 @@ def show(device: str, results: dict[str, dict]) -> str:
     products = ", ".join(f"{rates[f]:.0f} GFLOP/s in {f}" for f in FORMATS if f in rates)
     lines.append(
         f"Matrix products on this machine: {products}. Threads: {rates['threads']}; torch "
-        f"{rates['versions']['torch']}; commit {rates['commit']}."
+        f"{rates['versions']['torch']}. Measured at {commits(results)}."
     )
     lines += ["", *fit_tables(results)]
     for name, table in OTHERS.items():
         if name in results:
             lines += ["", *table(results[name])]
     return "\n".join(lines)
+
+
+def commits(results: dict[str, dict]) -> str:
+    """Name the commits, and what was measured at each where there are several."""
+    parts: dict[str, list[str]] = {}
+    for name, result in results.items():
+        parts.setdefault(result["commit"], []).append(name)
+    if len(parts) == 1:
+        return f"commit {next(iter(parts))}"
+    return "; ".join(f"commit {commit}: {', '.join(names)}" for commit, names in parts.items())
 
 
 def spread(values: list[float]) -> str:

@@ -180,7 +180,7 @@ print(grown_by(320))  # mapped again, so gone at once; larger than any hole that
 
 @pytest.mark.skipif(memory._glibc() is None, reason="only glibc has these settings")
 def test_memory_is_kept_once_the_kernels_of_a_step_are_made(monkeypatch):
-    monkeypatch.setattr(memory, "_kernels_made", set())
+    monkeypatch.setattr(memory, "_kernels_made", {None})
     applied = []
     monkeypatch.setattr(memory, "_apply", lambda library, options: applied.append(options))
     X = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)

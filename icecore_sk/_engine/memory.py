@@ -22,7 +22,7 @@ USUAL = {
 
 _lock = threading.Lock()
 _users = 0
-_kernels_made: set[Hashable] = set()
+_kernels_made: set[Hashable] = {None}
 
 
 def _glibc():
@@ -62,9 +62,8 @@ def kept_memory(kernels: Hashable = None) -> Iterator[None]:
     with _lock:
         _users += 1
         if _users == 1:
-            made = kernels is None or kernels in _kernels_made
-            _apply(library, KEEP if made else APART)
-        _kernels_made.add(kernels)
+            _apply(library, KEEP if kernels in _kernels_made else APART)
+            _kernels_made.add(kernels)
     try:
         yield
     finally:

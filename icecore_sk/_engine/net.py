@@ -232,7 +232,7 @@ class ImageNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
             if training and number == 0:
-                keep()
+                keep()  # the step has made its kernels
             totals.add(self.terms_, step["y_pred"])
             # Reading the loss waits for a GPU, so there it is looked at once in a while.
             if training and (self.device == "cpu" or number % 50 == 0 or number == n_batches - 1):

@@ -28,7 +28,7 @@ DATA = Path(os.environ.setdefault("ICECORE_DATA", str(SHARED)))
 import leave_class  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from digits_table import cell  # noqa: E402
+from digits_table import cell, origins  # noqa: E402
 from provenance import kept  # noqa: E402
 from sklearn.ensemble import GradientBoostingClassifier  # noqa: E402
 from sklearn.feature_selection import VarianceThreshold  # noqa: E402
@@ -303,6 +303,7 @@ def show(rows: dict[str, dict]) -> str:
     for row in of("loading"):
         rate = statistics.median(row["particles_per_second"])
         lines += ["", f"load_flowcam at {row['image_size']} px: {rate:.0f} particles per second."]
+    lines += ["", "## Where the rows come from", "", origins(list(rows.values()))]
     return "\n".join(lines)
 
 

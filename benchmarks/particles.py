@@ -278,7 +278,7 @@ def show(rows: dict[str, dict]) -> str:
             "",
             f"## A filter for {REMOVE!r}, of images and scalars, at max_miss={MAX_MISS}",
             "",
-            "Mean over seeds (least to most). The threshold rests on the worst of 155 or 283 rows.",
+            "Mean over seeds (least to most). A threshold rests on a single held-out row.",
             "",
             "| train | test | others missed | removed | held out: missed | removed | seeds |",
             "|---|---|---|---|---|---|---|",

@@ -11,7 +11,7 @@ looks for particles of families that no label names among drawn ones; `loading` 
 particles a second are read. Each row is one JSON file in `results/particles/` and is not measured
 again unless `--force` asks for it. But for "adapted", what is fitted sees one run alone.
 The recipe (image size, stem, augmentation, sampling, epochs) is not free of the runs that are
-tested: it was compared with some twenty others on both, which `benchmarks/README.md` lists, so a
+tested: it was compared with a dozen others on both, which `benchmarks/README.md` lists, so a
 third run may be known a little less well.
 """
 
@@ -280,8 +280,8 @@ def show(rows: dict[str, dict]) -> str:
             "",
             "Mean over seeds (least to most). A threshold rests on a single held-out row.",
             "",
-            "| train | test | others missed | removed | held out: missed | removed | seeds |",
-            "|---|---|---|---|---|---|---|",
+            "| train | test | others | missed | removed | held out: missed | removed | seeds |",
+            "|---|---|---|---|---|---|---|---|",
         ]
     pairs: dict = {}
     for row in of("filter"):
@@ -293,7 +293,8 @@ def show(rows: dict[str, dict]) -> str:
             for results in zip(*both, strict=True)
             for key in ("missed", "removed")
         ]
-        lines.append(f"| {train} | {test} | {' | '.join(cells)} | {len(both)} |")
+        others = both[0][0]["others"]
+        lines.append(f"| {train} | {test} | {others} | {' | '.join(cells)} | {len(both)} |")
     if of("leave_class"):
         lines += leave_class.table(of("leave_class"), IMAGE_SIZE)
     for row in of("novel"):
@@ -337,26 +338,25 @@ def main() -> None:
     def row(name: str, measure):
         kept(args.out / f"{name.replace(' ', '_').replace(',', '')}.json", args.force, measure)
 
-    table = X
     for run in sorted(set(runs)):
         # Light differs from crop to crop: all come to the brightness of the run that is learned.
-        X = MeanCorrection().fit(table[runs == run]).transform(table)
+        even = MeanCorrection().fit(X[runs == run]).transform(X)
         for seed in args.seeds:
             for model in args.models if "across" in args.parts else ():
                 row(
                     f"across_{run}_{model}_{seed}",
-                    lambda m=model, r=run, s=seed, X=X: across(m, r, s, args.epochs, X, y, runs),
+                    lambda m=model, r=run, s=seed, X=even: across(m, r, s, args.epochs, X, y, runs),
                 )
         for seed in args.seeds if "filter" in args.parts else ():
             row(
                 f"filter_{run}_{seed}",
-                lambda r=run, s=seed, X=X: filtered(r, s, args.epochs, X, y, runs),
+                lambda r=run, s=seed, X=even: filtered(r, s, args.epochs, X, y, runs),
             )
         for left_out in args.leave_out if "leave_class" in args.parts else ():
             for seed in args.seeds:
                 row(
                     f"leave_class_{run}_{left_out}_{seed}",
-                    lambda c=left_out, r=run, s=seed, X=X: leave_class.measure(
+                    lambda c=left_out, r=run, s=seed, X=even: leave_class.measure(
                         make_classifier(s, args.epochs), c, r, X, y, runs
                     ),
                 )

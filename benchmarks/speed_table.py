@@ -8,28 +8,38 @@ METHODS = ("fit", "transform", "score_samples")
 
 def show(device: str, results: dict[str, dict]) -> str:
     """Return all tables; `results` holds the JSON of every part that was measured."""
-    lines = [f"# Speed on {device}", ""]
-    rates = results["rates"]
-    products = ", ".join(f"{rates[f]:.0f} GFLOP/s in {f}" for f in FORMATS if f in rates)
-    lines.append(
-        f"Matrix products on this machine: {products}. Threads: {rates['threads']}; torch "
-        f"{rates['versions']['torch']}. Measured at {commits(results)}."
-    )
-    lines += ["", *fit_tables(results)]
+    threads = sorted({r["threads"] for r in results.values()})
+    torches = sorted({r["versions"]["torch"] for r in results.values()})
+    lines = [
+        f"# Speed on {device}",
+        "",
+        f"Threads: {', '.join(map(str, threads))}; torch {', '.join(torches)}. The end says where "
+        "each part comes from.",
+        "",
+        *fit_tables(results),
+    ]
     for name, table in OTHERS.items():
         if name in results:
             lines += ["", *table(results[name])]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *origins(results)])
 
 
-def commits(results: dict[str, dict]) -> str:
-    """Name the commits, and what was measured at each where there are several."""
-    parts: dict[str, list[str]] = {}
+def origins(results: dict[str, dict]) -> list[str]:
+    """Name the commit of each part, and how fast the machine multiplied before it."""
+    lines = [
+        "## Where the parts come from",
+        "",
+        "Matrix products were measured before each part: a shared machine is not always as fast.",
+        "Ratios compare what took turns; images per second of two parts need not compare.",
+        "",
+        f"| part | commit | {' | '.join(f'{name}, GFLOP/s' for name in FORMATS)} |",
+        "|---|---|---|---|",
+    ]
     for name, result in results.items():
-        parts.setdefault(result["commit"], []).append(name)
-    if len(parts) == 1:
-        return f"commit {next(iter(parts))}"
-    return "; ".join(f"commit {commit}: {', '.join(names)}" for commit, names in parts.items())
+        products = result.get("products", {})
+        cells = [f"{products[f]:.0f}" if f in products else "-" for f in FORMATS]
+        lines.append(f"| {name} | {result['commit']} | {' | '.join(cells)} |")
+    return lines
 
 
 def spread(values: list[float]) -> str:
@@ -64,23 +74,28 @@ def fit_tables(results: dict[str, dict]) -> list[str]:
                     cells.append(f"{spread(values)}, ours **{ratio:.2f}x**")
             lines.append(f"| {row['size']} | {row['model']} | " + " | ".join(cells) + " |")
         lines.append("")
-    return [*lines, *share_of_the_limit(rows, results["rates"])]
+    return [*lines, *share_of_the_limit(rows)]
 
 
-def share_of_the_limit(rows: list[dict], rates: dict) -> list[str]:
+def share_of_the_limit(rows: list[dict]) -> list[str]:
     """How much of the machine's matrix products training the classifier reaches."""
-    taken = next(name for name in FORMATS if name in rates)
-    lines = [
-        f"## Training the classifier, as a share of the machine's {taken} matrix products",
-        "",
-        "| pixels | GFLOP per image | GFLOP/s reached | share |",
-        "|---|---|---|---|",
-    ]
+    measured = {name for row in rows for name in row.get("products", {})}
+    taken = next((name for name in FORMATS if name in measured), FORMATS[-1])
+    lines = (
+        []
+        if not any(row["training_gflop_per_image"] for row in rows)
+        else [
+            f"## Training the classifier, as a share of the machine's {taken} matrix products",
+            "",
+            "| pixels | GFLOP per image | GFLOP/s reached | share |",
+            "|---|---|---|---|",
+        ]
+    )
     for row in rows:
         gflop = row["training_gflop_per_image"]
-        if gflop is not None:
+        if gflop is not None and taken in row.get("products", {}):
             reached = gflop * statistics.median(row["images_per_second"]["ours"]["fit"])
-            share = reached / rates[taken]
+            share = reached / row["products"][taken]
             lines.append(f"| {row['size']} | {gflop:.2f} | {reached:.0f} | {share:.0%} |")
     medians = {
         (r["size"], r["model"]): statistics.median(r["images_per_second"]["ours"]["fit"])

@@ -39,7 +39,9 @@ RESULTS = Path(__file__).parent / "results" / "speed"
 MODELS = ["ResNet18Classifier", "AutoEncoder", "VAE", "FlowVAE"]
 PACKAGES = {"(d) pythae": "pythae", "(e) PyOD": "pyod"}
 # Per image size: rows and epochs of a classifier's fit, and of an autoencoder's, for about ten
-# seconds of ours on two cores. In half of that the start of a fit (half a second) is a tenth.
+# seconds of ours on two cores that multiply as fast as `FAST`; slower ones get fewer epochs. In half
+# of that the start of a fit (half a second) is a tenth.
+FAST = {"bfloat16": 900, "float32": 210}  # GFLOP/s
 FITS = {28: (8192, 3, 2048, 5), 64: (2048, 2, 768, 4), 128: (1024, 2, 256, 4)}
 QUICK = {28: (512, 1, 512, 1), 64: (256, 1, 256, 1), 128: (128, 1, 128, 1)}
 BATCH_SIZE = 128  # our default
@@ -113,11 +115,13 @@ def installed(contender: str) -> bool:
     return package is None or importlib.util.find_spec(package) is not None
 
 
-def measure_fits(model: str, size: int, args, device: torch.device) -> dict:
+def measure_fits(model: str, size: int, args, device: torch.device, products: dict) -> dict:
     """Fit, transform and score in turns; images per second, every repeat."""
     clf_rows, clf_epochs, ae_rows, ae_epochs = (QUICK if args.quick else FITS)[size]
     is_classifier = model == "ResNet18Classifier"
     n, epochs = (clf_rows, clf_epochs) if is_classifier else (ae_rows, ae_epochs)
+    taken = formats(device)[0]
+    epochs = max(1, round(epochs * min(1, products[taken] / FAST[taken])))
     X, y = make_data(n, size)
     X_new, _ = make_data(INFERENCE_ROWS[size] // (8 if args.quick else 1), size, seed=1)
     names = [c for c in CONTENDERS if takes_part(c, model) and installed(c)]
@@ -275,7 +279,8 @@ def main() -> None:
     def part(name: str, measure) -> dict:
         # Shared machines are twice as fast on one day as on another, so each part has its own.
         def with_products() -> dict:
-            return {"products": measure_rates(device, args.repeats), **measure()}
+            products = measure_rates(device, args.repeats)
+            return {"products": products, **measure(products)}
 
         return kept(folder / f"{name}.json", args.force, with_products)
 
@@ -285,13 +290,13 @@ def main() -> None:
             for model in args.models:
                 results[f"{model}_{size}"] = part(
                     f"fit_{model}_{size}",
-                    lambda m=model, s=size: measure_fits(m, s, args, device),
+                    lambda products, m=model, s=size: measure_fits(m, s, args, device, products),
                 )
     measures = {
-        "memory": lambda: {what: worker(what) for what in ("fit", "transform")},
-        "scaling": lambda: measure_scaling(args, device),
-        "quality": lambda: measure_quality(args, device),
-        "search": lambda: measure_search(args),
+        "memory": lambda _: {what: worker(what) for what in ("fit", "transform")},
+        "scaling": lambda _: measure_scaling(args, device),
+        "quality": lambda _: measure_quality(args, device),
+        "search": lambda _: measure_search(args),
     }
     for name, measure in measures.items():
         if name in args.parts:

@@ -79,24 +79,21 @@ def fit_tables(results: dict[str, dict]) -> list[str]:
 
 def share_of_the_limit(rows: list[dict]) -> list[str]:
     """How much of the machine's matrix products training the classifier reaches."""
-    measured = {name for row in rows for name in row.get("products", {})}
-    taken = next((name for name in FORMATS if name in measured), FORMATS[-1])
-    lines = (
-        []
-        if not any(row["training_gflop_per_image"] for row in rows)
-        else [
+    trained = [row for row in rows if row["training_gflop_per_image"] and "products" in row]
+    lines = []
+    if trained:
+        taken = next(name for name in FORMATS if name in trained[0]["products"])
+        lines = [
             f"## Training the classifier, as a share of the machine's {taken} matrix products",
             "",
             "| pixels | GFLOP per image | GFLOP/s reached | share |",
             "|---|---|---|---|",
         ]
-    )
-    for row in rows:
+    for row in trained:
         gflop = row["training_gflop_per_image"]
-        if gflop is not None and taken in row.get("products", {}):
-            reached = gflop * statistics.median(row["images_per_second"]["ours"]["fit"])
-            share = reached / row["products"][taken]
-            lines.append(f"| {row['size']} | {gflop:.2f} | {reached:.0f} | {share:.0%} |")
+        reached = gflop * statistics.median(row["images_per_second"]["ours"]["fit"])
+        share = reached / row["products"][taken]
+        lines.append(f"| {row['size']} | {gflop:.2f} | {reached:.0f} | {share:.0%} |")
     medians = {
         (r["size"], r["model"]): statistics.median(r["images_per_second"]["ours"]["fit"])
         for r in rows

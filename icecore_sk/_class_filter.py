@@ -9,16 +9,18 @@ import pandas as pd
 from scipy.special import expit
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GroupKFold, StratifiedKFold, check_cv
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk._input import check_target
+from icecore_sk._outliers.classes import ClassDistances
 from icecore_sk._random import draw_seed, seeded
 from icecore_sk._wrapping import WrapsClassifier
 
 RESCUE = 0.01
+FROZEN_FOLDS = 5
 RUN = "run"
 
 
@@ -28,7 +30,7 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
     A row is removed where the probability that `classifier` gives to the class `remove` lies above
     a threshold. The threshold comes from labelled rows that the classifier was not fitted on: of a
     new row of any other class it removes at most the share `max_miss` [1]_. What looks like no
-    class that the classifier knows is kept, however sure it is.
+    class that the classifier knows is kept, however sure it is: what lies far from all of them.
 
     Parameters
     ----------
@@ -42,8 +44,8 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
         Largest share of the other classes' rows that may be removed; in (0, 1).
     rescue : float, "auto" or None, default="auto"
         Largest share of the rows of `remove` that may be kept because they look like no known
-        class, which is where ``classifier.score_samples`` is low; in (0, 1). None keeps none.
-        "auto" is 0.01, or None where the classifier has no `score_samples`.
+        class (see Notes); in (0, 1). None keeps none. "auto" is 0.01, or None where the classifier
+        has neither `transform` nor `score_samples`.
     cv : int, splitter or iterable of (train, test), default=5
         Folds. An integer holds out rows of every class in each fold or, with groups, whole groups.
     random_state : int, RandomState instance or None, default=None
@@ -58,7 +60,8 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
     threshold_ : float
         Rows whose probability of `remove` is greater are removed.
     rescue_threshold_ : float or None
-        Of these, rows whose `score_samples` is less are kept.
+        Of these, rows are kept that look less familiar. Familiarity is minus the distance to the
+        nearest class, in standard deviations, or the classifier's `score_samples`.
     miss_rate_ : float
         Share of the held-out rows of other classes that is removed.
     removed_rate_ : float
@@ -94,9 +97,17 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
     above `threshold_`; where these are fewer than ``1 / rescue - 1``, only what looks less familiar
     than all of them is kept.
 
+    How familiar a row looks is minus its Mahalanobis distance to the nearest class among the rows
+    that the classifier was fitted on, in the space of ``classifier.transform`` [2]_. A class that
+    a network never saw is told by it better than by `score_samples`, the energy of its logits:
+    where a network is sure of dust, the energy is high as well. Only a classifier without
+    `transform` is asked for its `score_samples`.
+
     References
     ----------
     .. [1] Vovk, Gammerman and Shafer (2005). Algorithmic learning in a random world. Springer.
+    .. [2] Lee, Lee, Lee and Shin (2018). A simple unified framework for detecting
+           out-of-distribution samples and adversarial attacks. NeurIPS.
 
     Examples
     --------
@@ -162,6 +173,7 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
         self._calibrate(log_odds, familiar, removed[held])
         self.classes_ = np.unique(y)
         self.classifier_ = self._fitted(X, y, seed)
+        self._known = self._known_places(self.classifier_, X, y)
         return self
 
     def predict(self, X):
@@ -227,17 +239,21 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
                 "taken. Pass a classifier that has, such as ResNet18Classifier(), or wrap this one "
                 "in sklearn.calibration.CalibratedClassifierCV."
             )
-        if self._rescue_share is not None and not hasattr(self.classifier, "score_samples"):
+        if self._rescue_share is not None and not self._tells_familiar:
             raise ValueError(
-                f"rescue={self.rescue!r} needs a classifier with score_samples, which {name} has "
-                "not. Pass rescue=None, or a ResNet18Classifier."
+                f"rescue={self.rescue!r} needs a classifier with transform or score_samples, and "
+                f"{name} has neither. Pass rescue=None, or a ResNet18Classifier."
             )
+
+    @property
+    def _tells_familiar(self) -> bool:
+        return hasattr(self.classifier, "transform") or hasattr(self.classifier, "score_samples")
 
     @property
     def _rescue_share(self) -> float | None:
         if self.rescue != "auto":
             return self.rescue
-        return RESCUE if hasattr(self.classifier, "score_samples") else None
+        return RESCUE if self._tells_familiar else None
 
     @staticmethod
     def _runs(X):
@@ -260,7 +276,7 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
         """Return the numbers of the held-out rows, their log-odds and how familiar they look."""
         self.n_groups_: int | None = None
         if isinstance(self.classifier, FrozenEstimator):
-            return np.arange(len(y)), *self._score(self.classifier, X)
+            return np.arange(len(y)), *self._score_frozen(X, y, seed)
         parts = []
         for train, test in self._folds(y, removed, groups, seed):
             if removed[train].all() or not removed[train].any():
@@ -270,8 +286,13 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
                     f"{' (runs are held out as a whole)' if groups is not None else ''}. Pass a "
                     "splitter that leaves some of each, such as StratifiedKFold(5)."
                 )
-            model = self._fitted(_safe_indexing(X, train), y[train], seed)
-            parts.append((test, *self._score(model, _safe_indexing(X, test))))
+            X_train = _safe_indexing(X, train)
+            model = self._fitted(X_train, y[train], seed)
+            known = self._known_places(model, X_train, y[train])
+            X_test = _safe_indexing(X, test)
+            parts.append(
+                (test, self._log_odds(model, X_test), self._familiar(model, known, X_test))
+            )
         held, log_odds, familiar = (np.concatenate(part) for part in zip(*parts, strict=True))
         if len(np.unique(held)) < len(held):
             raise ValueError(
@@ -338,12 +359,36 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
             # From the other columns, because 1 - p has no digits left where p is near 1.
             return np.log(probabilities[:, column]) - np.log(others)
 
-    def _score(self, model, X) -> tuple[np.ndarray, np.ndarray]:
-        """Return the log-odds of `remove` and, for the rescue, how familiar each row looks."""
+    def _known_places(self, model, X, y) -> ClassDistances | None:
+        """Remember where the classes lie among the rows that the classifier was fitted on."""
+        if self._rescue_share is None or not hasattr(model, "transform"):
+            return None
+        return ClassDistances(np.asarray(model.transform(X)), y)
+
+    def _familiar(self, model, known: ClassDistances | None, X) -> np.ndarray:
+        """Return how familiar each row looks, for the rescue; the higher, the more."""
+        if known is not None:
+            return -known.nearest(np.asarray(model.transform(X)))[0]
+        if self._rescue_share is not None:
+            return np.asarray(model.score_samples(X))
+        return np.full(len(X), np.inf)
+
+    def _score_frozen(self, X, y, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return log-odds and familiarity of rows that the classifier was not fitted on.
+
+        Its own training rows are not at hand: a row is compared with the others of these.
+        """
+        model = self.classifier
         log_odds = self._log_odds(model, X)
-        if self._rescue_share is None:
-            return log_odds, np.full(len(log_odds), np.inf)
-        return log_odds, np.asarray(model.score_samples(X))
+        if self._rescue_share is None or not hasattr(model, "transform"):
+            return log_odds, self._familiar(model, None, X)
+        features = np.asarray(model.transform(X))
+        familiar = np.empty(len(y))
+        folds = KFold(min(FROZEN_FOLDS, len(y)), shuffle=True, random_state=seed)
+        for train, test in folds.split(features):
+            known = ClassDistances(features[train], y[train])
+            familiar[test] = -known.nearest(features[test])[0]
+        return log_odds, familiar
 
     def _calibrate(self, log_odds, familiar, removed) -> None:
         """Set thresholds and rates from held-out rows."""
@@ -389,7 +434,8 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
         beyond = np.flatnonzero(removed)
         # Only these rows are scored: for a network it is a second pass.
         if self.rescue_threshold_ is not None and len(beyond):
-            familiar[beyond] = self.classifier_.score_samples(_safe_indexing(X, beyond))
+            some = _safe_indexing(X, beyond)
+            familiar[beyond] = self._familiar(self.classifier_, self._known, some)
             removed &= familiar >= self.rescue_threshold_
         return removed, log_odds, familiar
 
@@ -400,10 +446,13 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
             return f"removed: {odds}"
         if sign == "<=":
             return f"kept: {odds}"
-        return (
-            f"rescued: {odds}, but it looks like no known class (score_samples {familiar:.3g} < "
-            f"{self.rescue_threshold_:.3g})"
-        )
+        threshold = self.rescue_threshold_
+        assert threshold is not None  # else no row would be rescued
+        if self._known is None:
+            why = f"score_samples {familiar:.3g} < {threshold:.3g}"
+        else:
+            why = f"{-familiar:.3g} sd from the nearest > {-threshold:.3g}"
+        return f"rescued: {odds}, but it looks like no known class ({why})"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

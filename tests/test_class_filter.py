@@ -178,6 +178,48 @@ def test_whole_runs_are_held_out():
     assert np.mean(missed["rows"]) > 1.2 * np.mean(missed["runs"])
 
 
+class PlacedClassifier(GaussianNB):
+    """A naive Bayes with features, whose `score_samples` tells nothing."""
+
+    def transform(self, X):
+        return np.asarray(X)
+
+    def score_samples(self, X):
+        return np.zeros(len(X))
+
+
+@pytest.mark.parametrize("prefit", [False, True])
+def test_the_rescue_goes_by_the_distance_from_the_classes(prefit):
+    shares = []
+    for seed in range(10):
+        classifier = PlacedClassifier()
+        if prefit:
+            classifier = FrozenEstimator(classifier.fit(*draw(500, 1000 + seed)))
+        model = ClassFilter(classifier, remove="dust", max_miss=0.05, rescue=0.05)
+        model.set_params(random_state=seed).fit(*draw(1000, seed))
+        X, y = draw(4000, 2000 + seed)
+        table = model.explain(X)[y == "dust"]
+        beyond = table["score"] > model.explain(X)["score"].where(y != "dust").quantile(0.95)
+        shares.append(table["rescued"].sum() / beyond.sum())
+    assert 0.02 < np.mean(shares) <= 0.06
+    # Further into the dust than any dust: the classifier is sure, and has never seen it.
+    far = model.explain([[-30.0, -30.0]]).iloc[0]
+    assert far["probability"] > 0.999
+    assert far["rescued"]
+    assert far["kept"]
+    assert "no known class (4" in far["reason"]
+    assert "sd from the nearest > " in far["reason"]
+
+
+def test_without_a_rescue_no_features_are_computed():
+    class Unmapped(PlacedClassifier):
+        def transform(self, X):
+            raise AssertionError("asked for features")
+
+    model = ClassFilter(Unmapped(), remove="dust", rescue=None, random_state=0)
+    assert model.fit(*draw(500)).explain(draw(50)[0])["rescued"].sum() == 0
+
+
 def test_a_table_of_one_run_is_split_by_rows():
     X, y = draw(400)
     index = pd.Index(["A"] * 400, name="run")
@@ -252,7 +294,7 @@ def test_one_shuffled_split_will_do():
         ({"max_miss": 0}, r"'max_miss' parameter of ClassFilter must be a float in the range"),
         ({"max_miss": 1.5}, r"'max_miss' parameter of ClassFilter must be"),
         ({"rescue": 0.0}, r"'rescue' parameter of ClassFilter must be"),
-        ({"rescue": 0.01}, r"rescue=0.01 needs a classifier with score_samples, which Gaussian"),
+        ({"rescue": 0.01}, r"needs a classifier with transform or score_samples, and GaussianNB"),
         ({"cv": 1}, r"'cv' parameter of ClassFilter must be"),
         ({"cv": 99}, r"cv=99 needs as many rows of 'dust' and of the other classes, but there"),
         ({"cv": RepeatedStratifiedKFold(n_splits=2)}, r"holds out some rows more than once"),

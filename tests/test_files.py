@@ -1,5 +1,6 @@
 """Estimators go into safe files and come back bit for bit."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -246,6 +247,29 @@ def test_older_minor_format_is_brought_up_to_date(mean_file, monkeypatch):
         load(mean_file)
     monkeypatch.setattr(files, "MIGRATIONS", [rename, *files.MIGRATIONS])
     assert load(mean_file).mean_ == mean
+
+
+def test_a_filter_of_before_its_distances_rescues_as_it_did(models, tmp_path):
+    """Format 1.1: by `score_samples`, below a threshold on the same scale."""
+    model, F = models["ClassFilter of a forest"]
+    path = tmp_path / "filter.safetensors"
+    save(model, path)
+
+    def older(document):
+        document["format"] = [1, 1]
+        state = document["model"]["state"]["dict"]
+        document["model"]["state"]["dict"] = [pair for pair in state if pair[0] != "_known"]
+
+    forge(path, older)
+    assert load(path).explain(F).equals(model.explain(F))
+
+    model, X = models["ClassFilter"]
+    familiar = model.classifier_.score_samples(X)
+    old = copy.copy(model)
+    old._known, old.rescue_threshold_ = None, float(np.median(familiar))
+    rescued = (old.explain(X)["score"] > old._offset) & (familiar < old.rescue_threshold_)
+    assert rescued.any()
+    assert old.explain(X)["rescued"].tolist() == rescued.tolist()
 
 
 def test_newer_major_format_is_refused(mean_file):

@@ -66,7 +66,7 @@ FITTED = {
     "AutoEncoder": NETWORK + "likelihood_ text",
     "ClassFilter": "n_groups_ count?, _offset real, rescue_threshold_ real?, threshold_ real, "
     "n_calibration_ count, miss_rate_ number, removed_rate_ number, classes_ labels, "
-    "classifier_ estimator",
+    "classifier_ estimator, _known ClassDistances?",
     "ClusterTransformer": COLUMNS + "clusterer_ estimator, labels_ labels, n_clusters_ count, "
     "n_noise_ count, _neighbours KNeighborsClassifier?",
     "FlowVAE": NETWORK + "likelihood_ text",

@@ -13,6 +13,16 @@ def add_views_and_exposure(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def add_known_places(document: dict[str, Any]) -> dict[str, Any]:
+    """1.1 to 1.2: the filter rescues by distance; one of before goes on by `score_samples`."""
+    for state in states_of("icecore_sk.ClassFilter", document):
+        # An unfitted one has parameters only.
+        known = {name for name, _ in state}
+        if "classifier_" in known and "_known" not in known:
+            state.append(["_known", None])
+    return document
+
+
 def states_of(name: str, node: Any) -> list[list]:
     """Return what the state of each estimator of this name holds, as lists of pairs."""
     if isinstance(node, list):
@@ -27,4 +37,7 @@ def states_of(name: str, node: Any) -> list[list]:
 
 # MIGRATIONS[i] turns a document of format 1.i into one of 1.(i + 1); a reader of another first
 # number would not know where to begin.
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [add_views_and_exposure]
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
+    add_views_and_exposure,
+    add_known_places,
+]

@@ -75,6 +75,11 @@ class _Columns:
         self.text, self.named = text, named
 
     def __call__(self, X: pd.DataFrame) -> list[str]:
+        if not isinstance(X, pd.DataFrame):
+            raise TypeError(
+                f"X is a {type(X).__name__}; scalar_preprocessor() tells columns by their names. "
+                "Pass a DataFrame, such as a particle table."
+            )
         images = image_columns(X)
         return [
             name

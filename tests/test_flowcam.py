@@ -1,5 +1,6 @@
 """load_flowcam on a run made here, whole and damaged, and on the real ones."""
 
+import re
 import shutil
 import warnings
 
@@ -366,18 +367,32 @@ def test_a_scalar_without_any_number_is_reported(tmp_path):
     assert len(table) == 6
 
 
-def test_a_run_without_usable_rows_costs_the_others_nothing(tmp_path):
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+def test_a_run_without_usable_rows_costs_the_others_nothing(tmp_path, resize):
     def spoil(rows):
         for row in rows:
             row |= {"Image Width": "", "Circularity": "?"}
 
     make_run(tmp_path / "runs" / "a", change=spoil)
     make_run(tmp_path / "runs" / "b")
-    with pytest.warns(UserWarning, match=r"6 of 6 particles of run 'a' .* no usable position"):
-        table = load_flowcam(tmp_path / "runs", 16, verbose=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        table = load_flowcam(tmp_path / "runs", 16, resize, verbose=0)
+    said = " ".join(str(warning.message) for warning in caught)
+    assert re.search(r"6 of 6 particles of run 'a' .* no usable position", said)
+    assert ("shrunk" in said) == (resize == "pad")
     assert len(table) == 5
     assert table.columns.tolist() == ["image", "Image Width", "Image Height", *SCALARS]
     assert table.attrs["runs"]["a"]["kept"] == 0
+
+
+def test_a_folder_that_lost_its_table_is_named(tmp_path):
+    make_run(tmp_path / "runs" / "a")
+    lost = make_run(tmp_path / "runs" / "b")
+    (lost / "b.csv").unlink()
+    with pytest.warns(UserWarning, match=r"1 folder\(s\) hold collages but no table.*b'"):
+        table = load_flowcam(tmp_path / "runs", 16, verbose=0)
+    assert table.attrs["runs"].keys() == {"a"}
 
 
 def test_particles_without_an_id_are_counted(tmp_path):

@@ -241,7 +241,8 @@ def test_icelearning_files_of_classes_and_unlabelled_cores(tmp_path):
     (tmp_path / "train.csv").unlink()
     for name in ("dust", "camp"):
         write_icelearning(tmp_path, f"datasets/{name}.csv", [r for r in rows if r[name]])
-    X, y = load_icelearning(tmp_path, image_size=16, verbose=0)
+    with pytest.warns(UserWarning, match=r"lacks corylus.csv, grim.csv, .* not read"):
+        X, y = load_icelearning(tmp_path, image_size=16, verbose=0)
     assert y.tolist() == ["camp", "camp", "dust", "dust"]
     assert X.index.get_level_values("run").tolist() == y.tolist()
 
@@ -250,7 +251,21 @@ def test_icelearning_files_of_classes_and_unlabelled_cores(tmp_path):
         load_icelearning(tmp_path / "core")
     X, y = load_icelearning(tmp_path / "core", "GRIP_3306_raw.csv", image_size=16, verbose=0)
     assert len(X) == 14
-    assert y.isna().all()
+    assert y.tolist() == [None] * 14
+
+
+def test_icelearning_classes_that_files_do_not_say(tmp_path):
+    """A file's name is no label, and one label missing among others stays None."""
+    rows = write_icelearning(tmp_path)
+    rows[3] |= dict.fromkeys(CLASSES, 0)
+    write_icelearning(tmp_path, rows=rows)
+    _, y = load_icelearning(tmp_path, image_size=16, verbose=0)
+    assert y.tolist() == [*CLASSES[:3], None, *CLASSES[4:], *CLASSES]
+
+    write_icelearning(tmp_path, labelled=False)
+    with pytest.warns(UserWarning, match=r"train.csv: no columns of labels \(camp corylus"):
+        _, y = load_icelearning(tmp_path, image_size=16, verbose=0)
+    assert y.tolist() == [None] * 14
 
 
 def spoil(rows, **changes):

@@ -18,6 +18,7 @@ from icecore_sk.datasets.flowcam_export import (
     Run,
     drops_message,
     find_table,
+    holds_collages,
     read_crops,
     read_run,
 )
@@ -84,7 +85,8 @@ def load_flowcam(
     -----
     UserWarning
         Where particles were dropped for any reason but `min_side`, columns with numbers left out,
-        labels unknown or of no use, or crops shrunk; with counts.
+        labels unknown or of no use, or crops shrunk; with counts. Where a folder below `paths` has
+        collages but no table.
 
     Raises
     ------
@@ -160,11 +162,21 @@ def find_tables(paths) -> list[Path]:
                 f"paths has {str(path)!r}, which is neither a folder nor a file. Pass the folder "
                 "that VisualSpreadsheet exported a run to, or one that holds such folders."
             )
-        here = [table for table in map(find_table, _folders(path)) if table is not None]
+        by_folder = {folder: find_table(folder) for folder in _folders(path)}
+        here = [table for table in by_folder.values() if table is not None]
         if not here:
             raise ValueError(
                 f"{str(path)!r} holds no FlowCam run: no CSV with a column 'Image File' and no "
                 ".lst file. Pass the folder that VisualSpreadsheet exported a run to."
+            )
+        bare = [str(f) for f, table in by_folder.items() if table is None and holds_collages(f)]
+        if bare:
+            warnings.warn(
+                f"{len(bare)} folder(s) hold collages but no table of their particles, such as "
+                f"{bare[0]!r}: nothing is read there. Export that run again, or move the collages "
+                "beside their .csv or .lst file.",
+                UserWarning,
+                stacklevel=3,
             )
         found += here
     if not found:
@@ -238,7 +250,7 @@ def _assemble(runs: list[Run], images: list[np.ndarray], min_side: int) -> pd.Da
     scalars, left_out = _common_scalars([run for run in runs if len(run.fields)])
     n_shrunk = sum(int(run.fields["shrunk"].sum()) for run in runs)
     if n_shrunk:
-        largest = int(max(run.fields[["Image Width", "Image Height"]].max().max() for run in runs))
+        largest = max(int(index.get_level_values(side).max()) for side in INDEX[2:])
         message = shrunk_message(n_shrunk, len(index), largest)
         warnings.warn(message, UserWarning, stacklevel=3)
     attrs = {

@@ -24,6 +24,7 @@ from icecore_sk.datasets.particle_table import FLOWCAM_SCALARS
 ID = "Original Reference ID"
 PARTICLE = "Particle ID"
 COLLAGE = "Image File"
+COLLAGE_NAME = re.compile(r".+_\d{6}\.tiff?", re.IGNORECASE)
 BOX = ["Image X", "Image Y", "Image Width", "Image Height"]
 # Where a particle lies in files, frames and time, not what it is: a model could only learn the
 # run from these. All other numbers are scalars.
@@ -137,6 +138,14 @@ def find_table(folder: Path) -> Path | None:
             "Pass the one to read instead of the folder."
         )
     return tables[0] if tables else None
+
+
+def holds_collages(folder: Path) -> bool:
+    """Whether a folder has images named as those of a run: ``run_000001.tif``, not its masks."""
+    return any(
+        COLLAGE_NAME.fullmatch(path.name) and not path.name.lower().startswith("cal_image")
+        for path in folder.iterdir()
+    )
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, int]:

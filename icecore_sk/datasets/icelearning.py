@@ -78,7 +78,8 @@ def load_icelearning(
     Warns
     -----
     UserWarning
-        Where rows were dropped for any reason but `min_side`, or crops shrunk; with counts.
+        Where rows were dropped for any reason but `min_side`, or crops shrunk; with counts. Where
+        ``files=None`` finds the files of some classes only, or one that does not name the class.
 
     Raises
     ------
@@ -106,6 +107,8 @@ def load_icelearning(
         raise FileNotFoundError(f"root={str(root)!r} is no folder.")
     paths = _find_files(root, files)
     tables = [_read(path, root) for path in paths]
+    if files is None:
+        _warn_of_unlabelled(paths, tables)
     table = pd.concat(tables, ignore_index=True)
     twice = table["id"][table["id"].duplicated()]
     if len(twice):
@@ -140,7 +143,8 @@ def load_icelearning(
     }
     scalars = {name: table[name].to_numpy(float) for name in FLOWCAM_SCALARS}
     particles = particle_table(images, scalars, index, attrs)
-    return particles, pd.Series(table["label"].to_numpy(object), index=index, name="label")
+    labels = table["label"].to_numpy(object)
+    return particles, pd.Series(labels, index=index, name="label", dtype=object)
 
 
 def _find_files(root: Path, files) -> list[Path]:
@@ -157,9 +161,17 @@ def _find_files(root: Path, files) -> list[Path]:
     for folder in (root, root / "datasets"):
         if (folder / "train.csv").is_file():
             return [folder / "train.csv"]
-        found = [folder / f"{name}.csv" for name in CLASSES]
-        found = [path for path in found if path.is_file()]
+        of_classes = [folder / f"{name}.csv" for name in CLASSES]
+        found = [path for path in of_classes if path.is_file()]
         if found:
+            absent = [path.name for path in of_classes if path not in found]
+            if absent:
+                warnings.warn(
+                    f"{str(folder)!r} lacks {', '.join(absent)}: these classes are not read. Pass "
+                    "files= with those that are meant, if that is all there is.",
+                    UserWarning,
+                    stacklevel=3,
+                )
             return found
     others = sorted(path.name for path in root.glob("*.csv"))
     raise ValueError(
@@ -181,7 +193,8 @@ def _read(path: Path, root: Path) -> pd.DataFrame:
     out: dict[str, Any] = {
         "run": path.stem,
         "id": [_inside(name, path) for name in table[PATHS]],
-        "label": _labels(table, path),
+        # As a Series: pandas would make an array of texts and None one of texts and NaN.
+        "label": pd.Series(_labels(table, path), dtype=object),
     }
     for name in FLOWCAM_SCALARS:
         out[name] = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
@@ -247,6 +260,22 @@ def _read_crops(names, root, size, resize, min_side, dropped, verbose):
         shrunk.append(resize == "pad" and not kept_scale)
     # The end of the array that no crop filled was never written, so it takes no memory.
     return images[: len(kept)], kept, np.array(sides, np.int64), np.array(shrunk, bool)
+
+
+def _warn_of_unlabelled(paths: list[Path], tables: list[pd.DataFrame]) -> None:
+    """Training data whose files do not say the class: their name alone is no label."""
+    silent = [path.name for path, table in zip(paths, tables, strict=True) if _is_unlabelled(table)]
+    if silent:
+        warnings.warn(
+            f"{', '.join(silent)}: no columns of labels ({' '.join(CLASSES)}), so the class of "
+            "these particles is None. Add the columns, or set the labels by the level 'run'.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _is_unlabelled(table: pd.DataFrame) -> bool:
+    return bool(table["label"].isna().all())
 
 
 def _warn(dropped: Counter, n_read: int, sides: np.ndarray, shrunk: np.ndarray) -> None:

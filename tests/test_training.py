@@ -1,8 +1,10 @@
 """The engine: seeds, schedules, early stopping, faults, checkpoints, diagnostics."""
 
 import copy
+import gc
 import signal
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback, EarlyStopping
 
 from icecore_sk import VAE, AutoEncoder, FlowVAE, ResNet18Classifier
-from icecore_sk._engine import Batches, HostRows
+from icecore_sk._engine import Batches, HostRows, autocast_dtype
 from icecore_sk._images import ImageRows
 
 
@@ -198,6 +200,25 @@ def test_learning_rate_far_too_high_is_an_error_not_nan(digits):
     with pytest.raises(FloatingPointError, match=r"Lower lr \(now 1e\+18\)"):
         model.fit(digits[0])
     assert np.isfinite(model.transform(digits[0])).all()
+
+
+def test_weights_that_the_last_step_ruined_are_not_kept(digits):
+    """One step: its loss is that of the weights before it, and finite."""
+    model = AutoEncoder(4, lr=1e30, max_epochs=1, precision="float32", random_state=0)
+    with pytest.raises(FloatingPointError, match=r"a weight became (inf|nan) in epoch 1, batch 1"):
+        model.fit(digits[0][:64])
+    assert all(np.isfinite(value).all() for value in weights(model).values())
+    assert np.isfinite(model.transform(digits[0][:64])).all()
+
+
+def test_a_fitted_network_lets_its_training_images_go(digits):
+    X = digits[0][:40].copy()
+    gone = weakref.ref(X)
+    model = AutoEncoder(2, max_epochs=1, random_state=0).fit(X)
+    del X
+    gc.collect()
+    assert gone() is None
+    assert np.isfinite(model.transform(digits[0][:3])).all()
 
 
 def test_collapsed_posterior_is_noticed_and_cured(digits):
@@ -454,6 +475,21 @@ def test_precision_float32_and_bfloat16_agree(digits):
     assert a.net_.amp_dtype is None
     assert b.net_.amp_dtype is torch.bfloat16
     assert a.loss_curve_[0] == pytest.approx(b.loss_curve_[0], rel=0.02)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_precision_goes_by_what_the_processor_multiplies(native, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    cpu = torch.device("cpu")
+    assert autocast_dtype("auto", cpu) is (torch.bfloat16 if native else None)
+    assert autocast_dtype("float32", cpu) is None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert autocast_dtype("bfloat16", cpu) is torch.bfloat16
+    said = [str(warning.message) for warning in caught]
+    assert bool(said) != native
+    assert native or "precision='bfloat16', but this CPU does not multiply bfloat16" in said[0]
 
 
 def test_verbose_shows_progress(digits, capsys):

@@ -24,11 +24,11 @@ ACTIVE_VARIANCE = 0.01
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the network holds its last finite weights."""
+    """The loss or a weight became NaN or infinite; the network holds its last finite weights."""
 
-    def __init__(self, value: float, epoch: int, batch: int):
-        super().__init__(f"the loss became {value} in epoch {epoch}, batch {batch}")
-        self.value, self.epoch, self.batch = value, epoch, batch
+    def __init__(self, value: float, epoch: int, batch: int, what: str = "the loss"):
+        super().__init__(f"{what} became {value} in epoch {epoch}, batch {batch}")
+        self.value, self.epoch, self.batch, self.what = value, epoch, batch, what
 
 
 @dataclass
@@ -173,6 +173,14 @@ class ImageNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.calibration_, self.norm_rows_ = X.calibration, X.norm_rows
+        try:
+            self._train(X, y)
+        finally:
+            # A fitted net must not keep the training rows in memory, or on a GPU.
+            self.calibration_ = self.good_weights_ = self.terms_ = None
+        return self
+
+    def _train(self, X: Split, y) -> None:
         self.notify("on_train_begin", X=X, y=y)
         done = sum(cb.restore(self) for _, cb in self.callbacks_ if hasattr(cb, "restore"))
         self.good_weights_ = None
@@ -186,12 +194,12 @@ class ImageNet(NeuralNet):
             # skorch's EarlyStopping ends training by raising the same exception as Ctrl-C.
             if not self.stopped_early():
                 raise
-        finally:
-            self.good_weights_ = None
+        except NonFiniteLossError:
+            self.calibrate()  # for the weights that are kept, of the end of the epoch before
+            raise
         if X.valid is None:  # else each validation has done it for the weights that it saw
             self.calibrate()
         self.notify("on_train_end", X=X, y=y)
-        return self
 
     def kernels(self, batches: Batches) -> tuple:
         """What the kernels of a training step depend on."""
@@ -245,6 +253,8 @@ class ImageNet(NeuralNet):
             self.history.record(f"{prefix}_active_units", totals.active_units())
         if training:
             self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+            # The loss is that of before the step: the last one may still have ruined the weights.
+            self.check_weights(n_batches - 1)
             self.remember_weights()
         self.history.record(f"{prefix}_seconds", time.perf_counter() - started)
 
@@ -256,6 +266,13 @@ class ImageNet(NeuralNet):
         if not math.isfinite(value):
             self.module_.load_state_dict(self.good_weights_)
             raise NonFiniteLossError(value, len(self.history), number + 1)
+
+    def check_weights(self, number: int) -> None:
+        norms = torch._foreach_norm([weight.detach() for weight in self.module_.parameters()])
+        value = float(torch.stack([norm.float() for norm in norms]).sum())
+        if not math.isfinite(value):
+            self.module_.load_state_dict(self.good_weights_)
+            raise NonFiniteLossError(value, len(self.history), number + 1, "a weight")
 
 
 def running(norm) -> tuple[Tensor, Tensor]:

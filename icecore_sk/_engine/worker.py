@@ -198,7 +198,7 @@ def train(folder: Path, rank: int) -> None:
     try:
         net.fit(split)
     except NonFiniteLossError as error:
-        nonfinite = [error.value, error.epoch, error.batch]
+        nonfinite = [error.value, error.epoch, error.batch, error.what]
     if rank == 0:
         torch.save(training_state(net, []) | {"nonfinite": nonfinite}, folder / RESULT)
     dist.destroy_process_group()

@@ -93,7 +93,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         length of the scalars' branch (default 64).
     random_state : int, RandomState instance or None, default=None
         Governs initial weights, shuffling and splits. The same integer gives bit-equal weights on
-        the same machine.
+        the same processor.
     verbose : int, default=0
         1 shows a progress bar.
 

@@ -19,7 +19,15 @@ from torch import nn
 from umap import UMAP
 
 from icecore_sk import AutoEncoder, _mapped_files
-from icecore_sk._engine import DeviceRows, HostRows, MemoryOrderAdamW, kept_memory, memory
+from icecore_sk._engine import (
+    DeviceRows,
+    HostRows,
+    MemoryOrderAdamW,
+    kept_memory,
+    memory,
+    place_rows,
+)
+from icecore_sk._engine import rows as rows_module
 from icecore_sk._images import ImageRows, read_table
 from icecore_sk._mapped_files import mapped_place
 from icecore_sk.datasets import load_particles, save_particles
@@ -188,13 +196,51 @@ def test_memory_is_kept_once_the_kernels_of_a_step_are_made(monkeypatch):
         model = AutoEncoder(2, max_epochs=2, batch_size=4, random_state=0)
         model.fit(X)
     epochs = [memory.KEEP] * 2
-    assert applied == [memory.APART, *epochs, memory.USUAL, memory.KEEP, *epochs, memory.USUAL]
+    usual = memory.usual(os.environ)
+    assert applied == [memory.APART, *epochs, usual, memory.KEEP, *epochs, usual]
 
 
 def test_memory_settings_are_restored_after_an_error():
     with pytest.raises(RuntimeError, match="on purpose"), kept_memory():
         raise RuntimeError("on purpose")
     assert memory._users == 0
+
+
+def test_memory_is_handed_back_as_the_environment_asks():
+    """Dask's workers start with MALLOC_TRIM_THRESHOLD_, for example."""
+    usual = memory.usual({})
+    assert usual == {option: value for option, (value, _) in memory.USUAL.items()}
+    asked = memory.usual(
+        {
+            "MALLOC_TRIM_THRESHOLD_": "65536",
+            "MALLOC_TOP_PAD_": "rubbish",
+            "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0x10:glibc.malloc.tcache_count=0",
+        }
+    )
+    changed = {memory.M_TRIM_THRESHOLD: 65536, memory.M_MMAP_MAX: 16}
+    assert asked == usual | changed
+
+
+def test_images_stay_on_the_host_where_a_gpu_has_no_room(monkeypatch):
+    """Without a GPU: what `place_rows` asks of one is made up."""
+    images = ImageRows([np.zeros((10, 1, 4, 4), np.uint16)])  # 320 bytes, on the device 640
+    cuda = torch.device("cuda")
+    free = {"free": 10_000, "reserved": 0}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["free"], 10**6))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: free["reserved"])
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
+    monkeypatch.setattr(rows_module, "DeviceRows", lambda rows, device: "on the device")
+    assert place_rows(images, cuda) == "on the device"
+    free["free"] = 1000
+    assert isinstance(place_rows(images, cuda), HostRows)
+    free["reserved"] = 1000
+    assert place_rows(images, cuda) == "on the device"
+
+    def full(rows, device):
+        raise torch.OutOfMemoryError("none left")
+
+    monkeypatch.setattr(rows_module, "DeviceRows", full)
+    assert isinstance(place_rows(images, cuda), HostRows)
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):

@@ -1,8 +1,9 @@
 """Keep freed memory at hand while a network runs, instead of asking the system for it anew."""
 
 import ctypes
+import os
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 
 # Options of glibc's mallopt(3).
@@ -12,12 +13,12 @@ KEEP = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 * MEBIBYTE}
 # Every block that may be a map of a batch apart from the heap, and given back when it is freed.
 APART = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 128 * 1024}
 # What glibc's own thresholds settle at in a process that has freed a block of 32 MiB, which is
-# the largest that they adapt to.
+# the largest that they adapt to; and the names by which the environment sets others.
 USUAL = {
-    M_MMAP_MAX: 65536,
-    M_MMAP_THRESHOLD: 32 * MEBIBYTE,
-    M_TRIM_THRESHOLD: 64 * MEBIBYTE,
-    M_TOP_PAD: 128 * 1024,
+    M_MMAP_MAX: (65536, "mmap_max"),
+    M_MMAP_THRESHOLD: (32 * MEBIBYTE, "mmap_threshold"),
+    M_TRIM_THRESHOLD: (64 * MEBIBYTE, "trim_threshold"),
+    M_TOP_PAD: (128 * 1024, "top_pad"),
 }
 
 _lock = threading.Lock()
@@ -42,8 +43,9 @@ def kept_memory(kernels: Hashable = None) -> Iterator[None]:
     glibc maps every block above 32 MiB anew and unmaps it when it is freed, so each feature map
     of a batch is paid for page by page, in every step: measured, a quarter of the time of an
     autoencoder at 128 pixels. The settings are those of the process; blocks may be nested and
-    entered from several threads, and the last to leave restores them. Other C libraries are left
-    alone.
+    entered from several threads, and the last to leave sets them to what the environment asks for
+    (``MALLOC_TRIM_THRESHOLD_`` and the like, ``GLIBC_TUNABLES``) or, where it asks for nothing, to
+    what they usually are: they cannot be read. Other C libraries are left alone.
 
     Parameters
     ----------
@@ -70,8 +72,29 @@ def kept_memory(kernels: Hashable = None) -> Iterator[None]:
         with _lock:
             _users -= 1
             if not _users:
-                _apply(library, USUAL)
+                _apply(library, usual(os.environ))
                 library.malloc_trim(ctypes.c_size_t(0))
+
+
+def usual(environment: Mapping[str, str]) -> dict[int, int]:
+    """Return the options as they are outside of `kept_memory`.
+
+    Parameters
+    ----------
+    environment : mapping
+        Its ``MALLOC_..._`` and ``GLIBC_TUNABLES`` count, as glibc reads them.
+    """
+    settings = environment.get("GLIBC_TUNABLES", "").split(":")
+    tunables = dict(setting.partition("=")[::2] for setting in settings)
+    options = {}
+    for option, (value, name) in USUAL.items():
+        asked = tunables.get(f"glibc.malloc.{name}", environment.get(f"MALLOC_{name.upper()}_"))
+        try:
+            # mallopt takes a C int.
+            options[option] = min(int(asked, 0), 2**31 - 1) if asked else value
+        except ValueError:
+            options[option] = value
+    return options
 
 
 def keep() -> None:

@@ -88,12 +88,19 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """
     if precision == "float32":
         return None
-    if precision == "bfloat16":
-        return torch.bfloat16
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if precision == "bfloat16" and not native:
+        warnings.warn(
+            f"precision='bfloat16', but this {device.type.upper()} does not multiply bfloat16: it "
+            "is emulated, up to a hundred times slower than float32. "
+            "set_params(precision='auto') takes float32 here.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return torch.bfloat16
     return torch.bfloat16 if native else None
 
 

@@ -47,14 +47,23 @@ class DeviceRows(HostRows):
 
     def __init__(self, rows, device: torch.device):
         super().__init__(rows, device)
-        per_row = int(np.prod(rows.image_shape)) * rows.dtype.itemsize
-        step = max(1, UPLOAD_BYTES // per_row)
+        step = max(1, UPLOAD_BYTES // bytes_per_row(rows))
         blocks = np.split(np.arange(len(rows)), range(step, len(rows), step))
-        parts = [to_tensor(rows.gather(block), device) for block in blocks]
-        self.images = torch.cat(parts) if len(parts) > 1 else parts[0]
+        first = to_tensor(rows.gather(blocks[0]), device)
+        # Block by block into their place: joined afterwards they would need twice the memory.
+        self.images = torch.empty((len(rows), *first.shape[1:]), dtype=first.dtype, device=device)
+        self.images[: len(first)] = first
+        for block in blocks[1:]:
+            self.images[block[0] : block[-1] + 1] = to_tensor(rows.gather(block), device)
 
     def take(self, index: np.ndarray) -> Tensor:
         return self.images.index_select(0, to_tensor(index, self.device))
+
+
+def bytes_per_row(rows) -> int:
+    """Bytes of an image on the device: a dtype that torch lacks becomes float32 there."""
+    itemsize = rows.dtype.itemsize if rows.dtype in TORCH_DTYPES else 4
+    return int(np.prod(rows.image_shape)) * itemsize
 
 
 def place_rows(rows, device: torch.device) -> HostRows:
@@ -64,6 +73,12 @@ def place_rows(rows, device: torch.device) -> HostRows:
     """
     if device.type != "cuda":
         return HostRows(rows, device)
-    n_bytes = len(rows) * int(np.prod(rows.image_shape)) * rows.dtype.itemsize
     free, _ = torch.cuda.mem_get_info(device)
-    return (DeviceRows if n_bytes < RESIDENT_SHARE * free else HostRows)(rows, device)
+    # What torch holds for later is free as well: of the fit before, for example.
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if len(rows) * bytes_per_row(rows) >= RESIDENT_SHARE * free:
+        return HostRows(rows, device)
+    try:
+        return DeviceRows(rows, device)
+    except torch.OutOfMemoryError:  # free in pieces, or taken by another process meanwhile
+        return HostRows(rows, device)

@@ -1,6 +1,6 @@
 """How fast the estimators train and run, beside the ways in which people do it today.
 
-    python benchmarks/speed.py                          # everything: about 75 minutes on two cores
+    python benchmarks/speed.py                          # everything: 75 to 170 minutes on two cores
     python benchmarks/speed.py --parts fit --sizes 64   # one table
     python benchmarks/speed.py --quick                  # a look at it: about 5 minutes
 
@@ -39,13 +39,12 @@ RESULTS = Path(__file__).parent / "results" / "speed"
 MODELS = ["ResNet18Classifier", "AutoEncoder", "VAE", "FlowVAE"]
 PACKAGES = {"(d) pythae": "pythae", "(e) PyOD": "pyod"}
 # Per image size: rows and epochs of a classifier's fit, and of an autoencoder's, for about ten
-# seconds of ours on two cores that multiply as fast as `FAST`; slower ones get fewer epochs. In half
-# of that the start of a fit (half a second) is a tenth.
-FAST = {"bfloat16": 900, "float32": 210}  # GFLOP/s
+# seconds of ours on two cores that multiply 900 GFLOP/s in bfloat16, and eight steps at least. In
+# less, the start of a fit and the measuring of the norms at its end would count for too much.
 FITS = {28: (8192, 3, 2048, 5), 64: (2048, 2, 768, 4), 128: (1024, 2, 256, 4)}
 QUICK = {28: (512, 1, 512, 1), 64: (256, 1, 256, 1), 128: (128, 1, 128, 1)}
 BATCH_SIZE = 128  # our default
-INFERENCE_ROWS = {28: 4096, 64: 1024, 128: 256}
+INFERENCE_ROWS = {28: 8192, 64: 2048, 128: 512}
 SCALING_ROWS = (5_000, 20_000, 80_000)
 
 
@@ -115,31 +114,29 @@ def installed(contender: str) -> bool:
     return package is None or importlib.util.find_spec(package) is not None
 
 
-def measure_fits(model: str, size: int, args, device: torch.device, products: dict) -> dict:
+def measure_fits(model: str, size: int, args, device: torch.device) -> dict:
     """Fit, transform and score in turns; images per second, every repeat."""
     clf_rows, clf_epochs, ae_rows, ae_epochs = (QUICK if args.quick else FITS)[size]
     is_classifier = model == "ResNet18Classifier"
     n, epochs = (clf_rows, clf_epochs) if is_classifier else (ae_rows, ae_epochs)
-    taken = formats(device)[0]
-    epochs = max(1, round(epochs * min(1, products[taken] / FAST[taken])))
     X, y = make_data(n, size)
     X_new, _ = make_data(INFERENCE_ROWS[size] // (8 if args.quick else 1), size, seed=1)
     names = [c for c in CONTENDERS if takes_part(c, model) and installed(c)]
     rates: dict = {name: {"fit": [], "transform": [], "score_samples": []} for name in names}
 
-    def one_round(record: bool, X, y, epochs: int) -> None:
-        for name in names:
+    def one_round(record: bool, X, y, epochs: int, first: int = 0) -> None:
+        for name in names[first:] + names[:first]:
             contender = CONTENDERS[name](model, (1, size, size), BATCH_SIZE, epochs, device)
             taken = {"fit": len(X) * epochs / seconds(contender.fit, X, y)}
             for method in ("transform", "score_samples"):
-                if hasattr(contender, method):
+                if getattr(contender, method, None) is not None:
                     taken[method] = len(X_new) / seconds(getattr(contender, method), X_new)
             for method, rate in taken.items() if record else ():
                 rates[name][method].append(rate)
 
     one_round(False, X[: 2 * BATCH_SIZE], y[: 2 * BATCH_SIZE], 1)  # imports, caches, first calls
-    for _ in range(args.repeats):
-        one_round(True, X, y, epochs)
+    for number in range(args.repeats):
+        one_round(True, X, y, epochs, number % len(names))  # each is the first one in its turn
     return {
         "model": model,
         "size": size,
@@ -279,8 +276,7 @@ def main() -> None:
     def part(name: str, measure) -> dict:
         # Shared machines are twice as fast on one day as on another, so each part has its own.
         def with_products() -> dict:
-            products = measure_rates(device, args.repeats)
-            return {"products": products, **measure(products)}
+            return {"products": measure_rates(device, args.repeats), **measure()}
 
         return kept(folder / f"{name}.json", args.force, with_products)
 
@@ -290,13 +286,13 @@ def main() -> None:
             for model in args.models:
                 results[f"{model}_{size}"] = part(
                     f"fit_{model}_{size}",
-                    lambda products, m=model, s=size: measure_fits(m, s, args, device, products),
+                    lambda m=model, s=size: measure_fits(m, s, args, device),
                 )
     measures = {
-        "memory": lambda _: {what: worker(what) for what in ("fit", "transform")},
-        "scaling": lambda _: measure_scaling(args, device),
-        "quality": lambda _: measure_quality(args, device),
-        "search": lambda _: measure_search(args),
+        "memory": lambda: {what: worker(what) for what in ("fit", "transform")},
+        "scaling": lambda: measure_scaling(args, device),
+        "quality": lambda: measure_quality(args, device),
+        "search": lambda: measure_search(args),
     }
     for name, measure in measures.items():
         if name in args.parts:

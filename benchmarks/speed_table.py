@@ -94,19 +94,6 @@ def share_of_the_limit(rows: list[dict]) -> list[str]:
         reached = gflop * statistics.median(row["images_per_second"]["ours"]["fit"])
         share = reached / row["products"][taken]
         lines.append(f"| {row['size']} | {gflop:.2f} | {reached:.0f} | {share:.0%} |")
-    medians = {
-        (r["size"], r["model"]): statistics.median(r["images_per_second"]["ours"]["fit"])
-        for r in rows
-    }
-    for size in sorted({size for size, _ in medians}):
-        classifier = medians.get((size, "ResNet18Classifier"))
-        others = [
-            f"{model} {rate / classifier:.2f}"
-            for (s, model), rate in medians.items()
-            if classifier and s == size and model != "ResNet18Classifier"
-        ]
-        if others:
-            lines += ["", f"At {size} px, relative to the classifier: " + ", ".join(others) + "."]
     return lines
 
 

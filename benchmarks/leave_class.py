@@ -28,7 +28,7 @@ def measure(model, left_out: str, run: str, X: pd.DataFrame, y, runs) -> dict:
         Class and run of each particle.
     """
     if left_out not in set(y):
-        raise SystemExit(f"--leave-out {left_out!r} is not a class; there are {sorted(set(y))}.")
+        raise ValueError(f"--leave-out {left_out!r} is not a class; there are {sorted(set(y))}.")
     train = (runs == run) & (y != left_out)
     model.fit(X.loc[train, ["image"]], y[train])
     H, logits, pixels = representations(model, X[train])

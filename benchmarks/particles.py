@@ -5,20 +5,23 @@
     python benchmarks/particles.py --runs FOLDER --labels labels.csv    # other labelled runs
 
 Parts: `across` trains on each labelled FlowCam run and tests on each other one, where "adapted"
-finds the shares of the classes without its labels; `filter` removes one class from the other run;
-`leave_class` trains on a run without one class and looks for that class in the other run; `novel`
-looks for particles of families that no label names among drawn ones; `loading` measures how many
-particles a second are read. Each row is one JSON file in `results/particles/` and is not measured
-again unless `--force` asks for it. But for "adapted", what is fitted sees one run alone.
-The recipe (image size, stem, augmentation, sampling, epochs) is not free of the runs that are
-tested: it was compared with a dozen others on both, which `benchmarks/README.md` lists, so a
+finds the shares of the classes without its labels; `filter` removes one class from the other run,
+and looks whether one that was left out of training survives; `leave_class` trains on a run without
+one class and looks for that class in the other run; `novel` looks for particles of families that no
+label names among drawn ones; `loading` measures how many particles a second are read, `storage`
+how fast they are drawn, and opened as a file. Each row is one JSON file in `results/particles/` and
+is not measured again unless `--force` asks for it. But for "adapted", what is fitted sees one run
+alone. The recipe (image size, stem, augmentation, sampling, epochs) is not free of the runs that
+are tested: it was compared with a dozen others on both, which `benchmarks/README.md` lists, so a
 third run may be known a little less well.
 """
 
 import argparse
 import json
 import os
-import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,7 +31,7 @@ DATA = Path(os.environ.setdefault("ICECORE_DATA", str(SHARED)))
 import leave_class  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from digits_table import cell, origins  # noqa: E402
+from particles_table import show  # noqa: E402
 from provenance import kept  # noqa: E402
 from sklearn.ensemble import GradientBoostingClassifier  # noqa: E402
 from sklearn.feature_selection import VarianceThreshold  # noqa: E402
@@ -45,7 +48,7 @@ from icecore_sk import (  # noqa: E402
     OutlierScorer,
     ResNet18Classifier,
 )
-from icecore_sk.datasets import load_flowcam, make_particles  # noqa: E402
+from icecore_sk.datasets import load_flowcam, make_particles, save_particles  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "particles"
 # Most crops are 24 pixels wide. Shown at 32 pixels junk was told less well on the next run.
@@ -53,7 +56,16 @@ IMAGE_SIZE = 64
 # Drawn particles are as large as asked for: nothing is gained by more of the same line.
 DRAWN_SIZE = 32
 AUGMENTATION = {"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}
-REMOVE = "Junk"
+# Opens a particle file in a fresh process: seconds, and how much its resident memory grows.
+OPEN = """
+import json, sys, time
+from provenance import peak_memory_mb
+from icecore_sk.datasets import load_particles
+before, started = peak_memory_mb(), time.perf_counter()
+n = len(load_particles(sys.argv[1]))
+taken = time.perf_counter() - started
+print(json.dumps({"rows": n, "seconds": taken, "grows_mb": peak_memory_mb() - before}))
+"""
 LEAVE_OUT = ("Protist", "Missed")
 MAX_MISS = 0.01
 MODELS = (
@@ -114,7 +126,7 @@ def load(args) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 # -------------------------------------------------------------------- from one run to another
 
 
-def across(model: str, run: str, seed: int, epochs: int, X, y, runs) -> dict:
+def across(model: str, remove: str, run: str, seed: int, epochs: int, X, y, runs) -> dict:
     """Train on one run; return how well each other one is classified."""
     train = runs == run
     started = time.perf_counter()
@@ -130,10 +142,12 @@ def across(model: str, run: str, seed: int, epochs: int, X, y, runs) -> dict:
             fitted.adapt(X_test)
         probabilities = fitted.predict_proba(X_test)
         predicted = fitted.classes_[probabilities.argmax(axis=1)]
-        each = f1_score(y[test], predicted, average=None, labels=classes, zero_division=0)
+        # Classes that are in the run or are said to be: one that is neither has no F1.
+        there = sorted(set(y[test]) | set(predicted))
+        each = f1_score(y[test], predicted, average=None, labels=there, zero_division=0)
         row["tests"][other] = {
             "macro_f1": float(each.mean()),
-            "f1": dict(zip(classes, each.tolist(), strict=True)),
+            "f1": dict(zip(there, each.tolist(), strict=True)),
             "rows": int(test.sum()),
         }
         if is_adapted:
@@ -142,26 +156,29 @@ def across(model: str, run: str, seed: int, epochs: int, X, y, runs) -> dict:
             row["tests"][other]["shares_found"] = dict(
                 zip(classes, fitted.shares_.tolist(), strict=True)
             )
-        if REMOVE in classes:
-            truth = y[test] == REMOVE
-            score = probabilities[:, classes.index(REMOVE)]
-            row["tests"][other]["auroc"] = float(roc_auc_score(truth, score))
+        if remove in classes and 0 < (y[test] == remove).sum() < test.sum():
+            score = probabilities[:, classes.index(remove)]
+            row["tests"][other]["auroc"] = float(roc_auc_score(y[test] == remove, score))
     return row
 
 
-def filtered(run: str, seed: int, epochs: int, X, y, runs) -> dict:
-    """Calibrate a filter on one run; return what it does to each other one."""
-    train = runs == run
+def filtered(remove: str, run: str, seed: int, epochs: int, X, y, runs, unseen=None) -> dict:
+    """Calibrate a filter on one run, without the class `unseen`; see what it does to the others."""
+    if unseen is not None and unseen not in set(y):
+        raise ValueError(f"--leave-out {unseen!r} is not a class; there are {sorted(set(y))}.")
+    train = (runs == run) & (y != unseen)
     model = ClassFilter(
         make_classifier(seed, epochs),
-        remove=REMOVE,
+        remove=remove,
         max_miss=MAX_MISS,
         cv=3,
         random_state=seed,
     )
     model.fit(X[train], y[train])
     row: dict = {
+        "remove": remove,
         "train": run,
+        "unseen": unseen,
         "seed": seed,
         "max_miss": MAX_MISS,
         "held_out": {"missed": model.miss_rate_, "removed": model.removed_rate_},
@@ -169,12 +186,20 @@ def filtered(run: str, seed: int, epochs: int, X, y, runs) -> dict:
     }
     for other in sorted(set(runs) - {run}):
         test = runs == other
-        removed = ~model.predict(X[test])
-        junk = y[test] == REMOVE
+        decided = model.explain(X[test])
+        removed, rescued = ~decided["kept"].to_numpy(), decided["rescued"].to_numpy()
+        groups = {
+            "others": (y[test] != remove) & (y[test] != unseen),
+            "removed": y[test] == remove,
+            "unseen": y[test] == unseen,
+        }
         row["tests"][other] = {
-            "missed": float(removed[~junk].mean()),
-            "removed": float(removed[junk].mean()),
-            "others": int((~junk).sum()),
+            name: {
+                "rows": int(rows.sum()),
+                "removed": int(removed[rows].sum()),
+                "rescued": int(rescued[rows].sum()),
+            }
+            for name, rows in groups.items()
         }
     return row
 
@@ -207,16 +232,20 @@ def novel(seed: int, quick: bool) -> dict:
         "third stage": classifier.intermediate_features,
         "scalars": StandardScaler().fit(X_known.drop(columns="image")).transform,
     }
-    together = np.zeros(n)
+    together, places = np.zeros(n), []
     for name, space in spaces.items():
         columns = ["image"] if name != "scalars" else X_known.columns.drop("image")
         known, new = space(X_known[columns]), space(X[columns])
+        places.append((known, new))
         for component in ("distance", "class_distance"):
             scorer = OutlierScorer(components=[component], n_neighbors=10).fit(known, y_known)
             table = scorer.explain(new)
             judge(f"{name}, {component}", -table[component])
         together += table["score"].to_numpy()  # by class_distance, the last
     judge("sum of the scores by class_distance in all three", together)
+    known, new = (np.hstack(parts) for parts in zip(*places, strict=True))
+    scorer = OutlierScorer(components=["class_distance"], n_neighbors=10).fit(known, y_known)
+    judge("all three side by side, class_distance", scorer.score_samples(new))
     for name in ("Area (ABD)", "Intensity"):
         row["scores"][f"{name} alone"] = ranked(is_novel, -np.abs(centred(X[name])), y)
     return row
@@ -250,73 +279,31 @@ def loading(args) -> dict:
     return {"rows": len(X), "image_size": 128, "particles_per_second": rates[1:]}
 
 
-# -------------------------------------------------------------------- table
-
-
-def show(rows: dict[str, dict]) -> str:
-    lines = ["# Particles", ""]
-
-    def of(part: str) -> list[dict]:
-        return [row for name, row in rows.items() if name.startswith(part)]
-
-    if of("across"):
-        lines += [
-            f"## From one run to another ({IMAGE_SIZE} px): mean over seeds (least to most)",
-            "",
-            f"| model | train | test | macro-F1 | {REMOVE} AUROC | seeds |",
-            "|---|---|---|---|---|---|",
-        ]
-    table: dict = {}
-    for row in of("across"):
-        for test, result in row["tests"].items():
-            table.setdefault((row["model"], row["train"], test), []).append(result)
-    for (model, train, test), results in table.items():
-        cells = [cell([r[key] for r in results]) for key in ("macro_f1", "auroc")]
-        lines.append(f"| {model} | {train} | {test} | {' | '.join(cells)} | {len(results)} |")
-    if of("filter"):
-        lines += [
-            "",
-            f"## A filter for {REMOVE!r}, of images and scalars, at max_miss={MAX_MISS}",
-            "",
-            "Mean over seeds (least to most). A threshold rests on a single held-out row.",
-            "",
-            "| train | test | others | missed | removed | held out: missed | removed | seeds |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-    pairs: dict = {}
-    for row in of("filter"):
-        for test, result in row["tests"].items():
-            pairs.setdefault((row["train"], test), []).append((result, row["held_out"]))
-    for (train, test), both in pairs.items():
-        cells = [
-            cell([of_run[key] for of_run in results])
-            for results in zip(*both, strict=True)
-            for key in ("missed", "removed")
-        ]
-        others = both[0][0]["others"]
-        lines.append(f"| {train} | {test} | {others} | {' | '.join(cells)} | {len(both)} |")
-    if of("leave_class"):
-        lines += leave_class.table(of("leave_class"), IMAGE_SIZE)
-    for row in of("novel"):
-        lines += [
-            "",
-            f"## Novel families {', '.join(row['novel'])}, 0.5 % each of {row['rows']:,}",
-            "",
-            "| score | AUROC | share of each in the lowest 5 % |",
-            "|---|---|---|",
-        ]
-        for name, r in row["scores"].items():
-            shares = ", ".join(f"{k} {v:.0%}" for k, v in r["in_lowest_5_percent"].items())
-            lines.append(f"| {name} | {r['auroc']:.3f} | {shares} |")
-    for row in of("loading"):
-        rate = statistics.median(row["particles_per_second"])
-        lines += ["", f"load_flowcam at {row['image_size']} px: {rate:.0f} particles per second."]
-    lines += ["", "## Where the rows come from", "", origins(list(rows.values()))]
-    return "\n".join(lines)
+def storage(quick: bool) -> dict:
+    """Seconds to draw particles; seconds and memory to open a file of many in a fresh process."""
+    n_drawn, n_stored = (200, 1000) if quick else (10_000, 100_000)
+    started = time.perf_counter()
+    make_particles(n_drawn, image_size=64, random_state=0)
+    row: dict = {"drawn": n_drawn, "draw_seconds": time.perf_counter() - started}
+    some, _ = make_particles(n_stored // 20, image_size=128, random_state=0)
+    many = pd.concat([some] * 20, ignore_index=True)
+    many.index.name = "id"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "many.arrow"
+        save_particles(many, path)
+        row |= {"stored": len(many), "file_mb": path.stat().st_size / 1e6, "opened": []}
+        del many
+        for _ in range(5):
+            command = [sys.executable, "-c", OPEN, str(path)]
+            done = subprocess.run(
+                command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+            )
+            row["opened"].append(json.loads(done.stdout))
+    return row
 
 
 def main() -> None:
-    parts = ["across", "filter", "leave_class", "novel", "loading"]
+    parts = ["across", "filter", "leave_class", "novel", "loading", "storage"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
@@ -324,6 +311,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--runs", type=Path, default=DATA / "flowcam" / "labelled")
     parser.add_argument("--labels", type=Path, default=DATA / "flowcam" / "labels.csv")
+    parser.add_argument("--remove", default="Junk", metavar="CLASS", help="what the filter removes")
     parser.add_argument("--leave-out", nargs="+", default=LEAVE_OUT, metavar="CLASS")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--force", action="store_true", help="measure again what is there")
@@ -336,7 +324,12 @@ def main() -> None:
     X, y, runs = load(args) if labelled else (None, None, [])
 
     def row(name: str, measure):
-        kept(args.out / f"{name.replace(' ', '_').replace(',', '')}.json", args.force, measure)
+        path = args.out / f"{name.replace(' ', '_').replace(',', '')}.json"
+        try:
+            kept(path, args.force, measure)
+        except ValueError as error:
+            # Another run may lack the class that is removed, or have too few rows of one.
+            print(f"{name} is not measured: {error}")
 
     for run in sorted(set(runs)):
         # Light differs from crop to crop: all come to the brightness of the run that is learned.
@@ -345,13 +338,18 @@ def main() -> None:
             for model in args.models if "across" in args.parts else ():
                 row(
                     f"across_{run}_{model}_{seed}",
-                    lambda m=model, r=run, s=seed, X=even: across(m, r, s, args.epochs, X, y, runs),
+                    lambda m=model, r=run, s=seed, X=even: across(
+                        m, args.remove, r, s, args.epochs, X, y, runs
+                    ),
                 )
-        for seed in args.seeds if "filter" in args.parts else ():
-            row(
-                f"filter_{run}_{seed}",
-                lambda r=run, s=seed, X=even: filtered(r, s, args.epochs, X, y, runs),
-            )
+        for unseen in (None, *args.leave_out) if "filter" in args.parts else ():
+            for seed in args.seeds:
+                row(
+                    f"filter_{run}_{f'without_{unseen}_' if unseen else ''}{seed}",
+                    lambda u=unseen, r=run, s=seed, X=even: filtered(
+                        args.remove, r, s, args.epochs, X, y, runs, u
+                    ),
+                )
         for left_out in args.leave_out if "leave_class" in args.parts else ():
             for seed in args.seeds:
                 row(
@@ -360,12 +358,14 @@ def main() -> None:
                         make_classifier(s, args.epochs), c, r, X, y, runs
                     ),
                 )
-    if "novel" in args.parts:
-        row(f"novel_{args.seeds[0]}", lambda: novel(args.seeds[0], args.quick))
+    for seed in args.seeds if "novel" in args.parts else ():
+        row(f"novel_{seed}", lambda s=seed: novel(s, args.quick))
     if "loading" in args.parts:
         row("loading", lambda: loading(args))
+    if "storage" in args.parts:
+        row("storage", lambda: storage(args.quick))
     stored = {path.stem: json.loads(path.read_text()) for path in sorted(args.out.glob("*.json"))}
-    table = show(stored)
+    table = show(stored, args.remove, IMAGE_SIZE)
     (args.out / "README.md").write_text(table + "\n")
     print(table)
 

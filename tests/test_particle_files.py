@@ -1,7 +1,9 @@
 """Particle tables to and from files, and the layout of ICELEARNING."""
 
 import csv
+import pickle
 import shutil
+import sys
 import warnings
 
 import numpy as np
@@ -10,14 +12,18 @@ import pyarrow as pa
 import pytest
 from conftest import make_table
 from flowcam_run import make_run, pixels
+from joblib.externals.loky.backend.reduction import dumps as loky_dumps
 from PIL import Image
 
 from icecore_sk import ResNet18Classifier
+from icecore_sk._images import tensor_chunks
+from icecore_sk._mapped_files import mapped_place
 from icecore_sk.datasets import (
     FLOWCAM_SCALARS,
     load_flowcam,
     load_icelearning,
     load_particles,
+    particle_table,
     save_particles,
 )
 from icecore_sk.datasets.icelearning import CLASSES
@@ -68,6 +74,26 @@ def test_opening_maps_the_images(tmp_path):
     back = load_particles(path)
     assert pa.total_allocated_bytes() - before < 1e6
     assert len(back) == 4000
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(100, 2100)])
+def test_workers_of_joblib_map_the_images(tmp_path, rows, monkeypatch):
+    """What a worker is sent names the file; it has no images, and they are the same there."""
+    images = np.random.default_rng(0).integers(0, 256, (2200, 32, 32), dtype=np.uint8)
+    table = make_table(images, area=np.arange(2200.0))
+    monkeypatch.setattr(particle_table, "BATCH_BYTES", 1_170_000)  # the file has two parts
+    path = save_particles(table, tmp_path / "x.arrow")
+    back = load_particles(path).iloc[rows]
+    assert len(tensor_chunks(back["image"])) == 2
+    sent = bytes(loky_dumps(back))
+    assert len(sent) < 200_000 < len(loky_dumps(table))
+    there = pickle.loads(sent)
+    pd.testing.assert_frame_equal(there, back)
+    np.testing.assert_array_equal(pixels(there), images[rows])
+    if sys.platform == "linux":
+        for chunk in tensor_chunks(there["image"]):
+            assert mapped_place(chunk)[0] == str(path)
+    pd.testing.assert_frame_equal(pickle.loads(bytes(loky_dumps(table))), table)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -353,7 +379,8 @@ def test_icelearning_files_of_some_classes(tmp_path):
     write_icelearning(tmp_path, "camp.csv", [row for row in rows if row["camp"]])
     with open(tmp_path / "camp.csv", "a") as file:
         file.write("crops/x.png,1")
-    with pytest.raises(ValueError, match=r"camp.csv has 1 line\(s\) with more or fewer cells"):
+    wrong = pytest.raises(ValueError, match=r"camp.csv has 1 line\(s\) with more or fewer cells")
+    with wrong, pytest.warns(UserWarning, match="lacks corylus.csv"):
         load_icelearning(tmp_path, verbose=0)
 
 

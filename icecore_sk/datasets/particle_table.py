@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from icecore_sk._images import image_columns, is_tensor_dtype, tensor_column
 from icecore_sk._writing import replacing
+from icecore_sk.datasets.mapped_columns import let_workers_map
 
 # The 34 scalars of ICELEARNING (Maffezzoli et al., 2023, doi 10.5194/tc-17-539-2023).
 FLOWCAM_SCALARS = (
@@ -164,7 +165,8 @@ def load_particles(path):
 
     The images stay in the file, mapped into memory: opening takes no time, and pages are read
     when a row is used. Scalars and index are read, and checked by a checksum. Pixels are not:
-    damage to these alone goes unnoticed.
+    damage to these alone goes unnoticed. Workers of joblib, as in a grid search with ``n_jobs``,
+    map the file too; each would be sent a table that was not opened from one.
 
     Parameters
     ----------
@@ -205,6 +207,7 @@ def load_particles(path):
             f"{str(path)!r} is damaged, or no particle file of this version ({error}). "
             "Write it again with icecore_sk.datasets.save_particles."
         ) from error
+    let_workers_map()
     return particles
 
 

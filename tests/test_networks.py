@@ -217,6 +217,21 @@ def test_sampled_elbo_and_likelihood_agree_with_a_known_integral():
         torch.testing.assert_close(net.elbo(image, noise), weights.mean(1), rtol=1e-3, atol=0.05)
 
 
+def test_elbo_of_a_flow_near_the_identity_hangs_little_on_the_noise():
+    """All images share a few rows of noise: what they err by together does not average out."""
+    net = VAENet((1, 8, 8), 64, n_flows=3, stem="pooled")
+    generator = torch.Generator().manual_seed(0)
+    initialise(net, generator)
+    net.eval()
+    with torch.no_grad():
+        net.decoder.start.weight.zero_()  # then the KL is all that the noise bears on
+        image = torch.rand(2, 1, 8, 8, generator=generator)
+        noise = torch.randn(50, 64, generator=generator)
+        each = torch.stack([net.elbo(image, row[None]) for row in noise])
+    # Half the square of 64 normal numbers has this spread, and so had a KL sampled in whole.
+    assert (each.std(0) < 0.25 * math.sqrt(64 / 2)).all()
+
+
 def test_kl_warm_up_and_validation_weight():
     loss = ELBOLoss(beta=2.0, kl_warmup=4.0)
     outputs = {"nll": torch.ones(3), "kl": torch.full((3, 2), 5.0), "ladj": torch.ones(3)}

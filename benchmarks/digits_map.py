@@ -34,7 +34,10 @@ def measure_map(H: np.ndarray, data: Digits, metric: str, seed: int) -> tuple[di
     }.items():
         row[name] = compare(ClusterTransformer(clusterer).fit(mapping), data)
     k = N_MAP_NEIGHBORS
+    # Of the space that was mapped, and of the pixels, as published figures are.
     row["trustworthiness"] = trustworthiness(H, mapping, n_neighbors=k, metric=metric)
+    pixels = data.X_test.reshape(len(H), -1).astype(np.float32)
+    row["pixel_trustworthiness"] = trustworthiness(pixels, mapping, n_neighbors=k)
     vote = KNeighborsClassifier(k).fit(mapping[::2], data.y_test[::2])
     row["knn15_accuracy"] = vote.score(mapping[1::2], data.y_test[1::2])
     return row, mapping

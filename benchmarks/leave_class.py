@@ -12,6 +12,8 @@ import pandas as pd
 from digits_table import cell
 from digits_table import table as markdown
 
+from icecore_sk import MeanCorrection
+
 
 def measure(model, left_out: str, run: str, X: pd.DataFrame, y, runs) -> dict:
     """Train on one run without a class; judge every score on the particles of each other one.
@@ -30,6 +32,8 @@ def measure(model, left_out: str, run: str, X: pd.DataFrame, y, runs) -> dict:
     if left_out not in set(y):
         raise ValueError(f"--leave-out {left_out!r} is not a class; there are {sorted(set(y))}.")
     train = (runs == run) & (y != left_out)
+    # Light differs from crop to crop: all come to the brightness of what is learned.
+    X = MeanCorrection().fit(X[train]).transform(X)
     model.fit(X.loc[train, ["image"]], y[train])
     H, logits, pixels = representations(model, X[train])
     row: dict = {"left_out": left_out, "train": run, "seed": model.random_state, "tests": {}}

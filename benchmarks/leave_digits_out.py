@@ -153,9 +153,26 @@ def lacks(name: str) -> str | None:
 
 def run(rows, args) -> list[str]:
     """Measure what is missing, each row in a new process; return what failed."""
-    missing = [row for row in rows if args.force or not row_file(args.out, *row).exists()]
+    missing = [row for row in rows if args.force or not is_there(row, args)]
     with ThreadPoolExecutor(args.jobs) as pool:
         return [problem for problem in pool.map(lambda row: start(row, args), missing) if problem]
+
+
+def is_there(row, args) -> bool:
+    """Whether a row was measured, with the settings of now: others must not share its mean."""
+    split, name, seed = row
+    path = row_file(args.out, split, name, seed)
+    if not path.exists():
+        return False
+    epochs = args.epochs or (QUICK if args.quick else FULL).epochs
+    line = LINES[name](seed, epochs) if split else None
+    if not hasattr(line, "make"):
+        return True
+    line.model = line.make()
+    if json.loads(path.read_text()).get("parameters") == line.parameters():
+        return True
+    print(f"{path.name} was measured with other settings: again", flush=True)
+    return False
 
 
 def start(row, args) -> str | None:

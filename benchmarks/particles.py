@@ -123,12 +123,18 @@ def load(args) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     return X, y, X.index.get_level_values("run").to_numpy()
 
 
+def even(X: pd.DataFrame, train: np.ndarray) -> pd.DataFrame:
+    """Bring all particles to the brightness of those that are learned: light differs by crop."""
+    return MeanCorrection().fit(X[train]).transform(X)
+
+
 # -------------------------------------------------------------------- from one run to another
 
 
 def across(model: str, remove: str, run: str, seed: int, epochs: int, X, y, runs) -> dict:
     """Train on one run; return how well each other one is classified."""
     train = runs == run
+    X = even(X, train)
     started = time.perf_counter()
     fitted = fit(model, X[train], y[train], seed, epochs)
     row: dict = {"model": model, "train": run, "seed": seed, "epochs": epochs, "tests": {}}
@@ -167,6 +173,7 @@ def filtered(remove: str, run: str, seed: int, epochs: int, X, y, runs, unseen=N
     if unseen is not None and unseen not in set(y):
         raise ValueError(f"--leave-out {unseen!r} is not a class; there are {sorted(set(y))}.")
     train = (runs == run) & (y != unseen)
+    X = even(X, train)
     model = ClassFilter(
         make_classifier(seed, epochs),
         remove=remove,
@@ -332,13 +339,11 @@ def main() -> None:
             print(f"{name} is not measured: {error}")
 
     for run in sorted(set(runs)):
-        # Light differs from crop to crop: all come to the brightness of the run that is learned.
-        even = MeanCorrection().fit(X[runs == run]).transform(X)
         for seed in args.seeds:
             for model in args.models if "across" in args.parts else ():
                 row(
                     f"across_{run}_{model}_{seed}",
-                    lambda m=model, r=run, s=seed, X=even: across(
+                    lambda m=model, r=run, s=seed: across(
                         m, args.remove, r, s, args.epochs, X, y, runs
                     ),
                 )
@@ -346,7 +351,7 @@ def main() -> None:
             for seed in args.seeds:
                 row(
                     f"filter_{run}_{f'without_{unseen}_' if unseen else ''}{seed}",
-                    lambda u=unseen, r=run, s=seed, X=even: filtered(
+                    lambda u=unseen, r=run, s=seed: filtered(
                         args.remove, r, s, args.epochs, X, y, runs, u
                     ),
                 )
@@ -354,7 +359,7 @@ def main() -> None:
             for seed in args.seeds:
                 row(
                     f"leave_class_{run}_{left_out}_{seed}",
-                    lambda c=left_out, r=run, s=seed, X=even: leave_class.measure(
+                    lambda c=left_out, r=run, s=seed: leave_class.measure(
                         make_classifier(s, args.epochs), c, r, X, y, runs
                     ),
                 )

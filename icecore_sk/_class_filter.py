@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from icecore_sk._input import check_target
 from icecore_sk._outliers.classes import ClassDistances
@@ -371,7 +371,7 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
             return -known.nearest(np.asarray(model.transform(X)))[0]
         if self._rescue_share is not None:
             return np.asarray(model.score_samples(X))
-        return np.full(len(X), np.inf)
+        return np.full(_num_samples(X), np.inf)
 
     def _score_frozen(self, X, y, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return log-odds and familiarity of rows that the classifier was not fitted on.

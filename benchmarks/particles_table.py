@@ -6,12 +6,13 @@ import leave_class
 from digits_table import cell, origins
 
 
-def by_runs(rows: list[dict], first: str) -> dict[tuple, list[tuple[dict, dict]]]:
-    """Group rows, each with its result, by one of their entries and the runs of both sides."""
+def by_runs(rows: list[dict], *entries: str) -> dict[tuple, list[tuple[dict, dict]]]:
+    """Group rows, each with its result, by some of their entries and the runs of both sides."""
     groups: dict = {}
     for row in rows:
+        key = [row[entry] or "-" for entry in (*entries, "train")]
         for test, result in row["tests"].items():
-            groups.setdefault((row[first], row["train"], test), []).append((row, result))
+            groups.setdefault((*key, test), []).append((row, result))
     return groups
 
 
@@ -29,11 +30,7 @@ def filter_table(rows: list[dict]) -> list[str]:
         "| never seen: missed | rescued | held out: missed | removed | seeds |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    groups: dict = {}
-    for (unseen, train, test), found in by_runs(rows, "unseen").items():
-        for row, result in found:
-            groups.setdefault((row["remove"], unseen or "-", train, test), []).append((row, result))
-    for key, found in groups.items():
+    for key, found in by_runs(rows, "remove", "unseen").items():
         shares = {
             (group, what): [
                 result[group][what] / result[group]["rows"]

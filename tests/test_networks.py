@@ -198,14 +198,20 @@ def test_likelihoods_are_torchs():
     torch.testing.assert_close(gaussian.nll(output, image), expected)
 
 
-def test_sampled_elbo_and_likelihood_agree_with_a_known_integral():
-    """With a decoder that ignores z, log p(x) is exactly -nll; the ELBO is that minus the KL."""
-    net = VAENet((1, 8, 8), 3, n_flows=3, stem="pooled")
+def flow_vae_that_ignores_z(latent_dim):
+    """Its decoder paints the same whatever z is, so the noise bears on the KL alone."""
+    net = VAENet((1, 8, 8), latent_dim, n_flows=3, stem="pooled")
     generator = torch.Generator().manual_seed(0)
     initialise(net, generator)
-    net.eval()
     with torch.no_grad():
         net.decoder.start.weight.zero_()
+    return net.eval(), generator
+
+
+def test_sampled_elbo_and_likelihood_agree_with_a_known_integral():
+    """With a decoder that ignores z, log p(x) is exactly -nll; the ELBO is that minus the KL."""
+    net, generator = flow_vae_that_ignores_z(3)
+    with torch.no_grad():
         net.head.weight.mul_(30)
         image = torch.rand(2, 1, 8, 8, generator=generator)
         noise = torch.randn(1000, 3, generator=generator)
@@ -219,12 +225,8 @@ def test_sampled_elbo_and_likelihood_agree_with_a_known_integral():
 
 def test_elbo_of_a_flow_near_the_identity_hangs_little_on_the_noise():
     """All images share a few rows of noise: what they err by together does not average out."""
-    net = VAENet((1, 8, 8), 64, n_flows=3, stem="pooled")
-    generator = torch.Generator().manual_seed(0)
-    initialise(net, generator)
-    net.eval()
+    net, generator = flow_vae_that_ignores_z(64)
     with torch.no_grad():
-        net.decoder.start.weight.zero_()  # then the KL is all that the noise bears on
         image = torch.rand(2, 1, 8, 8, generator=generator)
         noise = torch.randn(50, 64, generator=generator)
         each = torch.stack([net.elbo(image, row[None]) for row in noise])

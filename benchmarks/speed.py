@@ -151,11 +151,11 @@ def measure_fits(model: str, size: int, args, device: torch.device) -> dict:
 # -------------------------------------------------------------------- in other processes
 
 
-def worker(*words: str, environment: dict | None = None):
+def worker(*words: str, device: torch.device, environment: dict | None = None):
     """Run a function of `speed_workers.py` in a fresh process."""
     script = str(Path(__file__).parent / "speed_workers.py")
     done = subprocess.run(
-        [sys.executable, script, *words],
+        [sys.executable, script, *words, "--device", str(device)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -221,7 +221,7 @@ def measure_quality(args, device: torch.device) -> dict:
 # -------------------------------------------------------------------- grid search
 
 
-def measure_search(args) -> dict:
+def measure_search(args, device: torch.device) -> dict:
     """Seconds of the same GridSearchCV with one worker and with two, in fresh processes.
 
     The first search there starts the workers, which import everything; the next finds them. Once
@@ -235,7 +235,7 @@ def measure_search(args) -> dict:
                 if setting != "unset":
                     environment["OMP_NUM_THREADS"] = setting
                 n = "300" if args.quick else "1500"
-                taken = worker("search", n_jobs, n, environment=environment)
+                taken = worker("search", n_jobs, n, device=device, environment=environment)
                 for which, value in taken.items():
                     key = f"OMP_NUM_THREADS {setting}, n_jobs={n_jobs}, {which}"
                     out.setdefault(key, []).append(value)
@@ -289,10 +289,10 @@ def main() -> None:
                     lambda m=model, s=size: measure_fits(m, s, args, device),
                 )
     measures = {
-        "memory": lambda: {what: worker(what) for what in ("fit", "transform")},
+        "memory": lambda: {w: worker(w, device=device) for w in ("fit", "transform")},
         "scaling": lambda: measure_scaling(args, device),
         "quality": lambda: measure_quality(args, device),
-        "search": lambda: measure_search(args),
+        "search": lambda: measure_search(args, device),
     }
     for name, measure in measures.items():
         if name in args.parts:

@@ -4,12 +4,12 @@
     python benchmarks/speed_workers.py transform    # growth in MB over 100,000 images of 64x64
     python benchmarks/speed_workers.py search 2 1500    # seconds with two workers, 1,500 images
 
-The last line of each is JSON.
+`--device cuda` measures a GPU; resident memory is the host's there. The last line of each is JSON.
 """
 
+import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 import warnings
@@ -28,16 +28,17 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def fit(n: int = 20_000, size: int = 128) -> dict:
+def fit(device: str, n: int = 20_000, size: int = 128) -> dict:
     rng = np.random.default_rng(0)
     X = rng.integers(0, 256, (n, 1, size, size), dtype=np.uint8)
     y = rng.integers(0, 7, n)
     before = resident_mb()
-    ResNet18Classifier(max_epochs=1, batch_size=128, random_state=0).fit(X, y)
+    model = ResNet18Classifier(max_epochs=1, batch_size=128, random_state=0, device=device)
+    model.fit(X, y)
     return {"images_mb": X.nbytes / 1e6, "before_mb": before, "peak_mb": peak_memory_mb()}
 
 
-def transform(n: int = 100_000, size: int = 64) -> dict:
+def transform(device: str, n: int = 100_000, size: int = 64) -> dict:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
@@ -48,7 +49,7 @@ def transform(n: int = 100_000, size: int = 64) -> dict:
         del X
         X = np.load(path, mmap_mode="r")
         some = np.array(X[:256])
-        model = ResNet18Classifier(max_epochs=1, batch_size=128, random_state=0)
+        model = ResNet18Classifier(max_epochs=1, batch_size=128, random_state=0, device=device)
         model.fit(some, rng.integers(0, 7, len(some)))
         model.transform(some[:1])
         before, peak_before = resident_mb(), peak_memory_mb()
@@ -64,13 +65,12 @@ def transform(n: int = 100_000, size: int = 64) -> dict:
         }
 
 
-def search(n_jobs: int, n: int) -> dict:
+def search(device: str, n_jobs: int, n: int) -> dict:
     """Seconds of a grid search, and of a second one that finds its workers there."""
     rng = np.random.default_rng(0)
     X = rng.integers(0, 256, (n, 1, 28, 28), dtype=np.uint8)
-    grid = GridSearchCV(
-        AutoEncoder(max_epochs=3, random_state=0), {"latent_dim": [8, 16]}, cv=2, n_jobs=n_jobs
-    )
+    model = AutoEncoder(max_epochs=3, random_state=0, device=device)
+    grid = GridSearchCV(model, {"latent_dim": [8, 16]}, cv=2, n_jobs=n_jobs)
     taken = {}
     for which in ("first", "again"):
         started = time.perf_counter()
@@ -81,6 +81,10 @@ def search(n_jobs: int, n: int) -> dict:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    what, *numbers = sys.argv[1:]
     functions = {"fit": fit, "transform": transform, "search": search}
-    print(json.dumps(functions[what](*map(int, numbers))))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=functions)
+    parser.add_argument("numbers", nargs="*", type=int)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    print(json.dumps(functions[args.what](args.device, *args.numbers)))

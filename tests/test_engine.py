@@ -98,6 +98,15 @@ def test_a_callback_that_looks_at_gradients_finds_them():
     assert_array_equal(watched.transform(X), alone.transform(X))
 
 
+def test_a_processor_with_a_number_is_the_processor(digits):
+    named, numbered = (
+        AutoEncoder(2, max_epochs=1, random_state=0, device=name).fit(digits[0])
+        for name in ("cpu", "cpu:0")
+    )
+    assert numbered.net_.optimizer_.in_backward
+    assert_array_equal(numbered.transform(digits[0]), named.transform(digits[0]))
+
+
 def test_optimizer_goes_on_from_its_state():
     def make(net):
         return MemoryOrderAdamW([{"params": list(net.parameters())}], lr=1e-2)

@@ -77,7 +77,8 @@ def resolve_device(device: str | list[str], fallback: bool = False) -> torch.dev
             stacklevel=3,
         )
         return torch.device("cpu")
-    return resolved
+    # "cpu:0" is the CPU too, and who compares names must not take it for something else.
+    return torch.device("cpu") if resolved.type == "cpu" else resolved
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

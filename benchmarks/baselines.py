@@ -15,6 +15,8 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import LocalOutlierFactor
 from torch import nn
 
+from icecore_sk.nn.intermediate import intermediate_features
+
 BATCH_SIZE = 128
 N_COMPONENTS = 50
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,12 +29,10 @@ def as_rows(X: np.ndarray) -> np.ndarray:
 class RawPixels(Line):
     """No model: the map is made of pixels, and so are the neighbours.
 
-    A learned representation that does not beat it has no reason to exist. Of its scores, those of
-    the five nearest, by cosine and Euclidean distance, and their rank mean are as in
-    `leave_one_out.py`.
+    A learned representation that does not beat it has no reason to exist.
     """
 
-    main_score = "neighbours_cosine"
+    main_score = "rank_mean"
 
     def fit(self, X, y):
         return self
@@ -41,17 +41,7 @@ class RawPixels(Line):
         return as_rows(X)
 
     def scores(self, data: Digits):
-        # Here, because UMAP's compiler takes seconds to import.
-        from leave_one_out import pixel_scores
-
-        short = {
-            "raw pixels, distance, euclidean": "neighbours_euclidean",
-            "raw pixels, sparsity, euclidean": "density_euclidean",
-            "raw pixels, distance, cosine": "neighbours_cosine",
-            "raw pixels, sparsity, cosine": "density_cosine",
-        }
-        novelty = pixel_scores(data.X, data.X_test)
-        return {short.get(name, "rank_mean"): -score for name, score in novelty.items()}
+        return novelty_scores.of_pixels(data.X, data.X_test)
 
 
 class PCALOF(Line):
@@ -116,7 +106,14 @@ class PlainResNet18(Line):
     def scores(self, data: Digits):
         H, H_new = self.space(data.X), self.space(data.X_test)
         logits, logits_new = self.logits(data.X), self.logits(data.X_test)
-        return novelty_scores.of_classifier(H, logits, data.y, H_new, logits_new, self.seed)
+        scores = novelty_scores.of_classifier(H, logits, data.y, H_new, logits_new, self.seed)
+        third, third_new = (self.model.run(X[:, None], self.third) for X in (data.X, data.X_test))
+        near = novelty_scores.neighbours(third, third_new, "euclidean", self.seed)
+        return scores | {"details": near["neighbours_euclidean"]}
+
+    def third(self, image):
+        """Return what our classifiers call details: the third stage's map, projected."""
+        return intermediate_features(self.model.net.third_stage(image))
 
 
 class PyOD(Line):
@@ -166,14 +163,18 @@ class PyODVAE(PyOD):
 class PyODVAEWithKL(PyODVAE):
     """PyOD's VAE with the KL that makes it one, and as many latent dimensions as ours.
 
-    Its reconstruction loss is a mean over pixels; two 784ths of the KL make the sum an ELBO of a
-    Gaussian of spread 1.
+    Its reconstruction loss is a mean of squares over pixels; the KL times twice the variance of a
+    pixel, over 784 of them, makes the sum an ELBO in other units. The variance is near what such
+    networks leave: with 1 there, nothing would be worth keeping in the latent vector.
     """
+
+    variance = 0.02
 
     def make(self, options):
         from pyod.models.vae import VAE
 
-        return VAE(latent_dim=LATENT_DIM, capacity=np.inf, beta=2 / 784, **options)
+        beta = 2 * self.variance / 784
+        return VAE(latent_dim=LATENT_DIM, capacity=np.inf, beta=beta, **options)
 
 
 class PythaeFlow(Line):

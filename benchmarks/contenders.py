@@ -56,6 +56,11 @@ class TorchvisionClassifier(nn.Module):
         finally:
             self.body.fc = head
 
+    def third_stage(self, image):
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"):
+            image = getattr(self.body, name)(image)
+        return image
+
 
 def autoencoder_net(model: str, shape) -> nn.Module:
     """The network of our autoencoders, with torch's own initialisation."""

@@ -10,14 +10,18 @@ that was stopped goes on where it was.
     python benchmarks/leave_digits_out.py --quick               # all parts, small and short
     python benchmarks/leave_digits_out.py --held-out 1 7 --models VAE --seeds 0 --force   # one row
     python benchmarks/leave_digits_out.py --show                # the page alone
+    python benchmarks/leave_digits_out.py --choose --held-out 3 4 --models ResNet18Classifier \
+        --epochs 4 --set outlier_exposure=0.5                   # a setting, on training images
 
 Nothing is chosen on the test images or on the digits 2 and 6: see `digits_models.py`.
 """
 
 import argparse
+import ast
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,9 +32,9 @@ import binarised
 import digits_table
 import numpy as np
 from baselines import BASELINES, NEEDS_EXTRA
-from digits_data import BINARISED, FIVE, FULL, PAIR, QUICK, Size, load, split_name
+from digits_data import BINARISED, FIVE, FULL, ONE, PAIR, QUICK, Size, load, split_name
 from digits_map import draw, measure_map
-from digits_models import OURS, Line
+from digits_models import OURS, Estimator, Line
 from novelty_scores import judge_all
 from provenance import kept, peak_memory_mb
 from sklearn.metrics import accuracy_score
@@ -38,17 +42,20 @@ from sklearn.neighbors import KNeighborsClassifier
 
 RESULTS = Path(__file__).parent / "results"
 LINES: dict[str, type[Line]] = {**OURS, **BASELINES}
+SPLITS = {"pair": [PAIR], "five": FIVE, "one": ONE, BINARISED: [()]}
 
 
 # -------------------------------------------------------------------- one row
 
 
-def measure(name: str, held_out: tuple[int, ...], seed: int, size: Size, arrays: Path) -> dict:
+def measure(
+    name: str, held_out: tuple[int, ...], seed: int, size: Size, settings: dict, arrays: Path
+) -> dict:
     """Train one model and return its row; its map goes to `arrays`."""
     start_memory = peak_memory_mb()  # of what is imported, ours and the baselines' alike
     data = load(held_out, size)
     started = time.perf_counter()
-    line = LINES[name](seed, size.epochs).fit(data.X, data.y)
+    line = LINES[name](seed, size.epochs, settings).fit(data.X, data.y)
     row = {
         "model": name,
         "held_out": list(held_out),
@@ -69,7 +76,7 @@ def measure(name: str, held_out: tuple[int, ...], seed: int, size: Size, arrays:
     row["novelty"] = judge_all(data.known, line.scores(data))
     row["main_score"] = line.main_score
     row["scores_seconds"] = time.perf_counter() - started
-    if H_test is not None:
+    if H_test is not None and held_out not in ONE:  # ten maps more would show what one shows
         mapped, mapping = measure_map(H_test, data, line.metric, seed)
         row |= mapped
         arrays.parent.mkdir(parents=True, exist_ok=True)
@@ -103,9 +110,8 @@ def plan(args) -> list[tuple[tuple[int, ...], str, int]]:
     if args.held_out:
         splits = [tuple(sorted(set(args.held_out)))]
     else:
-        chosen = args.splits or (["pair", "five", BINARISED] if args.full else ["pair"])
-        table = {"pair": [PAIR], "five": list(FIVE), BINARISED: [()]}
-        splits = [split for name in chosen for split in table[name]]
+        chosen = args.splits or (list(SPLITS) if args.full else ["pair"])
+        splits = [split for name in chosen for split in SPLITS[name]]
     rows = []
     for split in splits:
         for name in binarised.MODELS if split == () else LINES:
@@ -125,14 +131,19 @@ def usual_seeds(split: tuple[int, ...], name: str, seeds: list[int]) -> list[int
         if name == "ResNet18Classifier":
             return seeds
         return seeds[:1] if name in ("plain ResNet18", "raw pixels", "PCA + LOF") else []
-    return seeds if name in OURS or name == "plain ResNet18" else seeds[:1]
+    if split in ONE:
+        wanted = ("SelfLabelledClassifier", "AutoEncoder", "raw pixels", "PCA + LOF")
+        return seeds[:1] if name in wanted else []
+    of_many = ("ResNet18Classifier", "AutoEncoder", "VAE", "FlowVAE", "plain ResNet18")
+    return seeds if name in of_many else seeds[:1]
 
 
 def quick_plan(args) -> list[tuple[tuple[int, ...], str, int]]:
     """One row of every kind."""
     wanted = args.models or [*LINES, *binarised.MODELS]
     rows = [(PAIR, name, 0) for name in LINES]
-    rows += [(FIVE[0], "ResNet18Classifier", 0), *(((), name, 0) for name in binarised.MODELS)]
+    rows += [(FIVE[0], "ResNet18Classifier", 0), (ONE[0], "AutoEncoder", 0)]
+    rows += [((), name, 0) for name in binarised.MODELS]
     return [row for row in rows if row[1] in wanted]
 
 
@@ -165,10 +176,10 @@ def is_there(row, args) -> bool:
     if not path.exists():
         return False
     epochs = args.epochs or (QUICK if args.quick else FULL).epochs
-    line = LINES[name](seed, epochs) if split else None
-    if not hasattr(line, "make"):
+    line = LINES[name](seed, epochs, args.set) if split else None
+    if not isinstance(line, Estimator):
         return True
-    line.model = line.make()
+    line.model = line.unfitted()
     if json.loads(path.read_text()).get("parameters") == line.parameters():
         return True
     print(f"{path.name} was measured with other settings: again", flush=True)
@@ -186,6 +197,8 @@ def start(row, args) -> str | None:
     words += ["--work", str(args.work)] + ["--quick"] * args.quick
     words += ["--nll-images", str(args.nll_images), "--nll-samples", str(args.nll_samples)]
     words += ["--epochs", str(args.epochs)] if args.epochs else []
+    words += ["--choose"] * args.choose
+    words += ["--set", *(f"{k}={v!r}" for k, v in args.set.items())] if args.set else []
     environment = dict(os.environ)
     if args.jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
@@ -201,13 +214,17 @@ def work_on(rows, args, size: Size) -> None:
     if split == ():
         kept(path, True, lambda: binarised.measure(name, seed, size))
     else:
-        kept(path, True, lambda: measure(name, split, seed, size, arrays))
+        kept(path, True, lambda: measure(name, split, seed, size, args.set, arrays))
 
 
 def write_page(args) -> None:
     """Write tables and maps of all rows that are there, measured now or before."""
     stored = [json.loads(path.read_text()) for path in sorted(args.out.glob("*/*_seed*.json"))]
-    old = [] if args.quick or args.epochs else sorted(RESULTS.glob("leave_*_out_*_seed*.json"))
+    old = (
+        []
+        if args.out != RESULTS / "leave_digits_out"
+        else sorted(RESULTS.glob("leave_*_out_*_seed*.json"))
+    )
     rows = digits_table.with_old(stored, [json.loads(path.read_text()) for path in old], LINES)
     args.out.mkdir(parents=True, exist_ok=True)
     seeds = {name: row_file(args.work, PAIR, name, 0).with_suffix(".npz") for name in LINES}
@@ -219,15 +236,25 @@ def write_page(args) -> None:
     print(page)
 
 
+def setting(text: str) -> tuple[str, object]:
+    """Read NAME=VALUE, where the value is written as in Python."""
+    name, _, value = text.partition("=")
+    return name, ast.literal_eval(value)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--held-out", type=int, nargs="+", metavar="DIGIT")
-    parser.add_argument("--splits", nargs="+", choices=["pair", "five", BINARISED])
+    parser.add_argument("--splits", nargs="+", choices=list(SPLITS))
     parser.add_argument("--models", nargs="+", choices=list({**LINES, **binarised.MODELS}))
     parser.add_argument("--seeds", type=int, nargs="+", help="default: 0; 0 1 2 with --full")
     parser.add_argument("--full", action="store_true", help="all splits, three seeds")
     parser.add_argument("--quick", action="store_true", help="1,000 images; not for the table")
     parser.add_argument("--epochs", type=int, help="for a quick look; not for the table")
+    parser.add_argument("--choose", action="store_true", help="on training images alone")
+    parser.add_argument(
+        "--set", nargs="+", type=setting, default=[], metavar="NAME=VALUE", help="with --choose"
+    )
     parser.add_argument("--nll-images", type=int, help="test images whose NLL is estimated")
     parser.add_argument("--nll-samples", type=int, help="posterior samples for each")
     parser.add_argument("--out", type=Path, help="folder of rows and page")
@@ -240,8 +267,13 @@ def parse() -> argparse.Namespace:
     held_out = set(args.held_out or ())
     if not held_out <= set(range(10)) or len(held_out) > 7:
         parser.error(f"--held-out {args.held_out} must be at most seven of the digits 0 to 9")
+    if args.set and not args.choose:
+        parser.error("--set is for --choose: rows of the table have the settings of the code")
     # What is short must not be taken for a row of the table, nor kept in its place.
     short = "_quick" if args.quick else f"_{args.epochs}_epochs" if args.epochs else ""
+    short += "_choosing" if args.choose else ""
+    short += "".join(f"_{k}_" + re.sub(r"\W+", "_", repr(v)) for k, v in args.set)
+    args.set = dict(args.set)
     folder = f"leave_digits_out{short}"
     args.work = args.work or RESULTS / "work" / folder
     args.out = args.out or (args.work if short else RESULTS / folder)
@@ -257,7 +289,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     base = QUICK if args.quick else FULL
-    size = Size(base.images, args.epochs or base.epochs, args.nll_images, args.nll_samples)
+    epochs = args.epochs or base.epochs
+    size = Size(base.images, epochs, args.nll_images, args.nll_samples, args.choose)
     chosen = args.held_out or args.splits or args.full
     rows = quick_plan(args) if args.quick and not chosen else plan(args)
     if args.worker:

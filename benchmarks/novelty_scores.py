@@ -4,8 +4,11 @@ Every score is of normality: the higher, the more the image resembles what was t
 them are of logits alone, others of the features before them, or of any latent space.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import logsumexp, softmax
+from scipy.stats import rankdata
 from sklearn.covariance import LedoitWolf
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
@@ -98,7 +101,9 @@ def neighbours(H: np.ndarray, H_new: np.ndarray, metric: str, seed: int, algorit
     }
 
 
-def details(model, X, y, X_new, seed: int) -> dict[str, np.ndarray]:
+def details(
+    model, X, y, X_new, seed: int, beside: Sequence[str] = ("classes", "neighbours")
+) -> dict[str, np.ndarray]:
     """Scores of `OutlierScorer` from a classifier's third stage, its last layer and its classes.
 
     `details` is minus the mean distance to the nearest training images in the third stage,
@@ -108,7 +113,8 @@ def details(model, X, y, X_new, seed: int) -> dict[str, np.ndarray]:
     """
     scores = {}
     kinds = {"classes": ("class_distance", "euclidean"), "neighbours": ("distance", "cosine")}
-    for name, (other, metric) in kinds.items():
+    for name in beside:
+        other, metric = kinds[name]
         scorer = OutlierScorer(
             FrozenEstimator(model),
             n_neighbors=min(N_NEIGHBORS, len(X) - 1),
@@ -142,6 +148,29 @@ def of_space(H, H_new, seed: int) -> dict[str, np.ndarray]:
     for metric in ("euclidean", "cosine"):
         scores |= neighbours(H, H_new, metric, seed)
     return scores
+
+
+def of_pixels(X: np.ndarray, X_new: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores without a network: the 5 nearest training images, pixel by pixel.
+
+    `rank_mean` is the mean rank of cosine distance and Euclidean density among the new images: the
+    best that is known without learning anything.
+    """
+    rows, new = (images.reshape(len(images), -1) / np.float32(255) for images in (X, X_new))
+    scores = {}
+    for metric in ("euclidean", "cosine"):
+        scorer = OutlierScorer(n_neighbors=5, metric=metric, algorithm="exact").fit(rows)
+        table = scorer.explain(new)
+        scores[f"neighbours_{metric}"] = -table["distance"].to_numpy()
+        scores[f"density_{metric}"] = -table["sparsity"].to_numpy()
+    return scores | {
+        "rank_mean": rank_mean(scores["neighbours_cosine"], scores["density_euclidean"])
+    }
+
+
+def rank_mean(*scores: np.ndarray) -> np.ndarray:
+    """Mean rank of each row by several scores: it depends on which rows are ranked together."""
+    return np.mean([rankdata(score) for score in scores], axis=0)
 
 
 # -------------------------------------------------------------------- how good a score is

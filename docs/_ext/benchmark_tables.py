@@ -16,10 +16,6 @@ SECTIONS = {
         "ARI compare clusters with the ten digits; recall and purity are those of the cluster of "
         "each digit that was left out.",
     ),
-    "leave_one_out": (
-        "One digit left out, without labels",
-        "Measured by `benchmarks/leave_one_out.py`, beside scores of the raw pixels.",
-    ),
     "particles": (
         "Particles",
         "Two labelled FlowCam runs with three classes. Measured by `benchmarks/particles.py`.",
@@ -45,9 +41,7 @@ SECTIONS = {
 def section_of(path: Path) -> str:
     """Return the key of the section that a file of results belongs to."""
     folder = path.relative_to(RESULTS).parts[0]
-    if folder in SECTIONS:
-        return folder
-    return "leave_one_out" if path.stem.startswith("leave_one_out") else "leave_digits_out"
+    return folder if folder in SECTIONS else "leave_digits_out"
 
 
 def title_of(path: Path, heading: str) -> str:

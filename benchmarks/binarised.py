@@ -61,59 +61,56 @@ class PythaePlanar:
         self.model.fit(X[:, None], np.zeros(len(X), dtype=np.int64))
 
     def elbo(self, X) -> np.ndarray:
-        net = self.model.net.eval()
-        values = []
-        with torch.no_grad():
-            for part in self._images(X).split(BATCH_SIZE):
-                # The loss of a batch is a mean over its images.
-                drawn = [net({"data": part.to(DEVICE)}).loss.item() for _ in range(N_ELBO_SAMPLES)]
-                values.append(np.full(len(part), -np.mean(drawn)))
-        return np.concatenate(values)
+        return self.model.elbo(X[:, None], N_ELBO_SAMPLES)
 
     def log_likelihood(self, X, n_samples: int) -> np.ndarray:
         # Its `get_nll` returns the mean log-likelihood, and takes a whole number of batches.
+        at_once = max(n for n in range(1, 101) if n_samples % n == 0)
+        images = (torch.from_numpy(X[:, None]).float() / 255).to(DEVICE)
         with torch.no_grad():
-            mean = self.model.net.get_nll(
-                self._images(X).to(DEVICE), n_samples=n_samples, batch_size=min(100, n_samples)
-            )
+            mean = self.model.net.get_nll(images, n_samples=n_samples, batch_size=at_once)
         return np.array([mean])
 
     def posterior_mean(self, X):
         return self.model.transform(X[:, None])
 
-    @staticmethod
-    def _images(X) -> torch.Tensor:
-        return torch.from_numpy(X[:, None]).float() / 255
-
 
 MODELS = {"VAE": Ours, "FlowVAE": Ours, "pythae planar flows": PythaePlanar}
+
+
+def parameters(size: Size) -> dict:
+    """What a row hangs on besides its seed."""
+    return {
+        "epochs": size.epochs or EPOCHS,
+        "latent_dim": LATENT_DIM,
+        "nll_images": min(size.nll_images, size.images or size.nll_images),
+        "nll_samples": size.nll_samples,
+    }
 
 
 def measure(name: str, seed: int, size: Size) -> dict:
     """Train on all binarised training images; return the likelihood of the test images."""
     data = load((), size)
     X, X_test = binarise(data.X, TRAIN_SEED), binarise(data.X_test, TEST_SEED)
-    epochs = size.epochs or EPOCHS
-    line = MODELS[name](name, seed, epochs)
+    settings = parameters(size)
+    line = MODELS[name](name, seed, settings["epochs"])
     started = time.perf_counter()
     line.fit(X)
     fit_seconds, fit_memory = time.perf_counter() - started, peak_memory_mb()
     elbo = line.elbo(X_test)
-    few = X_test[: size.nll_images]
+    few = X_test[: settings["nll_images"]]
     started = time.perf_counter()
     log_likelihood = line.log_likelihood(few, size.nll_samples)
     return {
         "model": name,
         "seed": seed,
-        "epochs": epochs,
-        "latent_dim": LATENT_DIM,
+        **settings,
+        "parameters": settings,
         "training_images": len(X),
         "test_images": len(X_test),
         "minus_elbo": -float(elbo.mean()),
         "minus_elbo_of_nll_images": -float(elbo[: len(few)].mean()),
         "nll": -float(log_likelihood.mean()),
-        "nll_images": len(few),
-        "nll_samples": size.nll_samples,
         "nll_seconds": time.perf_counter() - started,
         "active_units": int((line.posterior_mean(X_test).var(axis=0) > ACTIVE).sum()),
         "fit_seconds": fit_seconds,

@@ -395,6 +395,33 @@ class Pythae:
             ]
         return np.concatenate(parts)
 
+    def elbo(self, X, n_draws: int) -> np.ndarray:
+        """Return the ELBO of each image under its cross-entropy, as a mean over draws.
+
+        Its own loss is a mean over the images of a batch. Terms as there: the flows move a draw
+        and give the logarithm of how they stretch space.
+        """
+        self.net.eval()
+        values = []
+        with torch.no_grad():
+            for part in (torch.from_numpy(X).float() / 255).split(self.batch_size):
+                image = part.to(self.device)
+                code = self.net.encoder(image)
+                mean, log_var = code.embedding, code.log_covariance
+                total = 0
+                for _ in range(n_draws):
+                    noise = torch.randn_like(mean)
+                    z = mean + noise * (0.5 * log_var).exp()
+                    log_q = -0.5 * (log_var + noise**2).sum(1)
+                    for flow in getattr(self.net, "net", ()):
+                        moved = flow(z)
+                        z, log_q = moved.out, log_q - moved.log_abs_det_jac
+                    drawn = self.net.decoder(z).reconstruction
+                    error = nn.functional.binary_cross_entropy(drawn, image, reduction="none")
+                    total = total - error.flatten(1).sum(1) - 0.5 * (z**2).sum(1) - log_q
+                values.append((total / n_draws).cpu().numpy())
+        return np.concatenate(values)
+
 
 class PyOD:
     """(e) PyOD's AutoEncoder: it takes rows only and has a network of its own, 64-32-64 wide."""

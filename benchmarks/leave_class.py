@@ -9,8 +9,8 @@ what makes it harder than digits.
 import novelty_scores
 import numpy as np
 import pandas as pd
-from digits_table import cell
-from digits_table import table as markdown
+from digits_rows import cell
+from digits_rows import table as markdown
 
 from icecore_sk import MeanCorrection
 

@@ -13,7 +13,7 @@ that was stopped goes on where it was.
     python benchmarks/leave_digits_out.py --choose --held-out 3 4 --models ResNet18Classifier \
         --epochs 4 --set outlier_exposure=0.5                   # a setting, on training images
 
-Nothing is chosen on the test images or on the digits 2 and 6: see `digits_models.py`.
+What was chosen on which digits: see `CHOSEN` in `digits_models.py`.
 """
 
 import argparse
@@ -29,12 +29,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import binarised
+import digits_rows
 import digits_table
 import numpy as np
 from baselines import BASELINES, NEEDS_EXTRA
-from digits_data import BINARISED, FIVE, FULL, ONE, PAIR, QUICK, Size, load, split_name
+from digits_data import (
+    BINARISED,
+    FIVE,
+    FULL,
+    JUDGED,
+    N_CHOOSING,
+    ONE,
+    PAIR,
+    QUICK,
+    Size,
+    load,
+    split_name,
+)
 from digits_map import draw, measure_map
-from digits_models import OURS, Estimator, Line
+from digits_models import OURS, Line
 from novelty_scores import judge_all
 from provenance import kept, peak_memory_mb
 from sklearn.metrics import accuracy_score
@@ -42,20 +55,21 @@ from sklearn.neighbors import KNeighborsClassifier
 
 RESULTS = Path(__file__).parent / "results"
 LINES: dict[str, type[Line]] = {**OURS, **BASELINES}
+OF_MANY_SEEDS = ("ResNet18Classifier", "AutoEncoder", "VAE", "FlowVAE", "plain ResNet18")
+IN_FIVE = ("ResNet18Classifier, no exposure", "plain ResNet18", "raw pixels", "PCA + LOF")
+IN_ONE = ("SelfLabelledClassifier", "AutoEncoder", "raw pixels", "PCA + LOF")
 SPLITS = {"pair": [PAIR], "five": FIVE, "one": ONE, BINARISED: [()]}
 
 
 # -------------------------------------------------------------------- one row
 
 
-def measure(
-    name: str, held_out: tuple[int, ...], seed: int, size: Size, settings: dict, arrays: Path
-) -> dict:
+def measure(name: str, held_out: tuple[int, ...], seed: int, args, arrays: Path) -> dict:
     """Train one model and return its row; its map goes to `arrays`."""
     start_memory = peak_memory_mb()  # of what is imported, ours and the baselines' alike
-    data = load(held_out, size)
+    data = load(held_out, args.size)
     started = time.perf_counter()
-    line = LINES[name](seed, size.epochs, settings).fit(data.X, data.y)
+    line = LINES[name](seed, args.size.epochs, args.set).fit(data.X, data.y)
     row = {
         "model": name,
         "held_out": list(held_out),
@@ -82,8 +96,7 @@ def measure(
         arrays.parent.mkdir(parents=True, exist_ok=True)
         np.savez(arrays, mapping=mapping.astype(np.float32), y=data.y_test)
     row["history"] = line.history()
-    if hasattr(line, "parameters"):
-        row["parameters"] = line.parameters()
+    row["parameters"] = line.parameters()
     return {**row, "peak_memory_mb": peak_memory_mb()}
 
 
@@ -95,7 +108,7 @@ def closed_set(line: Line, data, H_test) -> dict:
         return {"closed_set_accuracy": accuracy, "closed_set_accuracy_by": "predict"}
     if H_test is None:
         return {}
-    vote = KNeighborsClassifier(5).fit(line.space(data.X), data.y)
+    vote = KNeighborsClassifier(5, metric=line.metric).fit(line.space(data.X), data.y)
     return {
         "closed_set_accuracy": vote.score(H_test[known], data.y_test[known]),
         "closed_set_accuracy_by": "5 nearest neighbours in the latent space",
@@ -115,10 +128,9 @@ def plan(args) -> list[tuple[tuple[int, ...], str, int]]:
     rows = []
     for split in splits:
         for name in binarised.MODELS if split == () else LINES:
-            if args.models:
+            seeds = usual_seeds(split, name, args.seeds)
+            if args.models and (name not in args.models or args.seeds_named or args.held_out):
                 seeds = args.seeds if name in args.models else []
-            else:
-                seeds = usual_seeds(split, name, args.seeds)
             rows += [(split, name, seed) for seed in seeds]
     # Of every row its first seed first: a run that is stopped early has most of the table.
     return sorted(rows, key=lambda row: args.seeds.index(row[2]))
@@ -130,20 +142,19 @@ def usual_seeds(split: tuple[int, ...], name: str, seeds: list[int]) -> list[int
         # They are about labels: networks without are measured on the pair.
         if name == "ResNet18Classifier":
             return seeds
-        return seeds[:1] if name in ("plain ResNet18", "raw pixels", "PCA + LOF") else []
+        return seeds[:1] if name in IN_FIVE else []
     if split in ONE:
-        wanted = ("SelfLabelledClassifier", "AutoEncoder", "raw pixels", "PCA + LOF")
-        return seeds[:1] if name in wanted else []
-    of_many = ("ResNet18Classifier", "AutoEncoder", "VAE", "FlowVAE", "plain ResNet18")
-    return seeds if name in of_many else seeds[:1]
+        return seeds[:1] if name in IN_ONE else []
+    return seeds if name in OF_MANY_SEEDS else seeds[:1]
 
 
 def quick_plan(args) -> list[tuple[tuple[int, ...], str, int]]:
     """One row of every kind."""
     wanted = args.models or [*LINES, *binarised.MODELS]
-    rows = [(PAIR, name, 0) for name in LINES]
-    rows += [(FIVE[0], "ResNet18Classifier", 0), (ONE[0], "AutoEncoder", 0)]
-    rows += [((), name, 0) for name in binarised.MODELS]
+    seed = args.seeds[0]
+    rows = [(PAIR, name, seed) for name in LINES]
+    rows += [(FIVE[0], "ResNet18Classifier", seed), (ONE[0], "AutoEncoder", seed)]
+    rows += [((), name, seed) for name in binarised.MODELS]
     return [row for row in rows if row[1] in wanted]
 
 
@@ -170,19 +181,41 @@ def run(rows, args) -> list[str]:
 
 
 def is_there(row, args) -> bool:
-    """Whether a row was measured, with the settings of now: others must not share its mean."""
-    split, name, seed = row
-    path = row_file(args.out, split, name, seed)
+    """Whether a row was measured, by this script and with the settings of now."""
+    path = row_file(args.out, *row)
     if not path.exists():
         return False
-    epochs = args.epochs or (QUICK if args.quick else FULL).epochs
-    line = LINES[name](seed, epochs, args.set) if split else None
-    if not isinstance(line, Estimator):
+    stored = json.loads(path.read_text())
+    if settings_of(stored) == parameters(*row, args):
         return True
-    line.model = line.unfitted()
-    if json.loads(path.read_text()).get("parameters") == line.parameters():
+    print(f"{path.parent.name}/{path.name} was measured with other settings: again", flush=True)
+    return False
+
+
+def parameters(split, name: str, seed: int, args) -> dict:
+    """What is stored with a row that is measured now."""
+    if split == ():
+        return binarised.parameters(args.size)
+    return LINES[name](seed, args.size.epochs, args.set).parameters()
+
+
+def settings_of(stored: dict) -> dict:
+    """Return what a row says of its settings; epochs stood beside the others at first."""
+    return {"epochs": repr(stored.get("epochs"))} | stored.get("parameters", {})
+
+
+def is_current(stored: dict, args) -> bool:
+    """Whether a row may share a mean with those of now: one of other settings may not.
+
+    Rows of before settings were stored are shown until they are measured again.
+    """
+    split = tuple(stored.get("held_out", ()))
+    if "parameters" not in stored or stored["model"] not in (LINES if split else binarised.MODELS):
         return True
-    print(f"{path.name} was measured with other settings: again", flush=True)
+    now = parameters(split, stored["model"], stored["seed"], args)
+    if settings_of(stored) == now:
+        return True
+    print(f"left out, of other settings: {split_name(split)} {stored['model']} {stored['seed']}")
     return False
 
 
@@ -195,7 +228,8 @@ def start(row, args) -> str | None:
     words = ["--worker", "--models", name, "--seeds", str(seed), "--out", str(args.out)]
     words += ["--held-out", *map(str, split)] if split else ["--splits", BINARISED]
     words += ["--work", str(args.work)] + ["--quick"] * args.quick
-    words += ["--nll-images", str(args.nll_images), "--nll-samples", str(args.nll_samples)]
+    words += ["--nll-images", str(args.nll_images)] if args.nll_images else []
+    words += ["--nll-samples", str(args.nll_samples)] if args.nll_samples else []
     words += ["--epochs", str(args.epochs)] if args.epochs else []
     words += ["--choose"] * args.choose
     words += ["--set", *(f"{k}={v!r}" for k, v in args.set.items())] if args.set else []
@@ -206,34 +240,56 @@ def start(row, args) -> str | None:
     return f"{label}: exit status {done.returncode}" if done.returncode else None
 
 
-def work_on(rows, args, size: Size) -> None:
+def work_on(rows, args) -> None:
     """Measure one row in this process."""
     ((split, name, seed),) = rows
     path = row_file(args.out, split, name, seed)
     arrays = row_file(args.work, split, name, seed).with_suffix(".npz")
     if split == ():
-        kept(path, True, lambda: binarised.measure(name, seed, size))
+        kept(path, True, lambda: binarised.measure(name, seed, args.size))
     else:
-        kept(path, True, lambda: measure(name, split, seed, size, args.set, arrays))
+        kept(path, True, lambda: measure(name, split, seed, args, arrays))
 
 
 def write_page(args) -> None:
     """Write tables and maps of all rows that are there, measured now or before."""
-    stored = [json.loads(path.read_text()) for path in sorted(args.out.glob("*/*_seed*.json"))]
+    paths = sorted(args.out.glob("*/*_seed*.json"))
+    stored = [row for row in map(json.loads, map(Path.read_text, paths)) if is_current(row, args)]
     old = (
         []
         if args.out != RESULTS / "leave_digits_out"
         else sorted(RESULTS.glob("leave_*_out_*_seed*.json"))
     )
-    rows = digits_table.with_old(stored, [json.loads(path.read_text()) for path in old], LINES)
+    rows = digits_rows.with_old(stored, [json.loads(path.read_text()) for path in old], LINES)
     args.out.mkdir(parents=True, exist_ok=True)
     seeds = {name: row_file(args.work, PAIR, name, 0).with_suffix(".npz") for name in LINES}
     title = f"Test images of MNIST, {' and '.join(map(str, PAIR))} never seen in training"
-    draw(seeds, title, args.out / "maps.png")
+    # Of some models alone it would stand in place of a picture of all.
+    if all(file.exists() for file in with_maps(stored, seeds)):
+        draw(seeds, title, args.out / "maps.png")
     has_maps = (args.out / "maps.png").exists()
-    page = digits_table.page(rows, list(LINES), list(OURS), has_maps, args.quick)
+    page = digits_table.page(rows, list(LINES), list(OURS), has_maps, banner(args))
     (args.out / "README.md").write_text(page + "\n")
     print(page)
+
+
+def banner(args) -> str:
+    """Say of a page that is not the table what it is."""
+    if args.quick:
+        return "**A quick look: 1,000 images, one epoch. These figures say nothing.**"
+    if args.choose:
+        return (
+            f"**Settings are chosen here, on training images alone: {N_CHOOSING:,} to learn from, "
+            f"and {JUDGED.stop - JUDGED.start:,} others where the page says test images. Settings: "
+            f"{args.set or 'those of the code'}.**"
+        )
+    return "" if args.is_table else f"**Not the table: {args.out.name.replace('_', ' ')}.**"
+
+
+def with_maps(stored: list[dict], files: dict[str, Path]) -> list[Path]:
+    """Files of the maps that the pair's first rows have."""
+    of_pair = [row for row in stored if row.get("held_out") == list(PAIR) and row["seed"] == 0]
+    return [files[row["model"]] for row in of_pair if row["model"] in files and "kmeans10" in row]
 
 
 def setting(text: str) -> tuple[str, object]:
@@ -264,38 +320,65 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--show", action="store_true", help="write the page, measure nothing")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    held_out = set(args.held_out or ())
-    if not held_out <= set(range(10)) or len(held_out) > 7:
-        parser.error(f"--held-out {args.held_out} must be at most seven of the digits 0 to 9")
-    if args.set and not args.choose:
-        parser.error("--set is for --choose: rows of the table have the settings of the code")
-    # What is short must not be taken for a row of the table, nor kept in its place.
-    short = "_quick" if args.quick else f"_{args.epochs}_epochs" if args.epochs else ""
-    short += "_choosing" if args.choose else ""
-    short += "".join(f"_{k}_" + re.sub(r"\W+", "_", repr(v)) for k, v in args.set)
+    problem = problem_with(args)
+    if problem:
+        parser.error(problem)
+    base = QUICK if args.quick else FULL
+    args.size = Size(
+        base.images,
+        args.epochs or base.epochs,
+        args.nll_images or base.nll_images,
+        args.nll_samples or base.nll_samples,
+        args.choose,
+    )
+    # What is short or tried must not be taken for a row of the table, nor kept in its place.
+    kind = "_quick" if args.quick else ""
+    kind += "_choosing" if args.choose else ""
+    kind += f"_{args.epochs}_epochs" if args.epochs else ""
+    if args.nll_images or args.nll_samples:
+        kind += f"_nll_{args.size.nll_images}_{args.size.nll_samples}"
+    kind += "".join(f"_{k}_" + re.sub(r"\W+", "_", repr(v)) for k, v in args.set)
     args.set = dict(args.set)
-    folder = f"leave_digits_out{short}"
-    args.work = args.work or RESULTS / "work" / folder
-    args.out = args.out or (args.work if short else RESULTS / folder)
+    args.is_table = not kind
+    if args.out and not args.work:
+        args.work = args.out / "work"
+    args.work = args.work or RESULTS / "work" / f"leave_digits_out{kind}"
+    args.out = args.out or (args.work if kind else RESULTS / "leave_digits_out")
     # Most of a quick row is imports and compilation, which take one core.
     args.jobs = args.jobs or (2 if args.quick else 1)
+    args.seeds_named = args.seeds is not None
     args.seeds = args.seeds or ([0, 1, 2] if args.full else [0])
-    size = QUICK if args.quick else FULL
-    args.nll_images = args.nll_images or size.nll_images
-    args.nll_samples = args.nll_samples or size.nll_samples
+    args.force |= args.quick  # it is for seeing that all parts work, as they are now
     return args
+
+
+def problem_with(args) -> str | None:
+    """Say what of the arguments does not go together."""
+    held_out = set(args.held_out or ())
+    if not held_out <= set(range(10)) or len(held_out) > 7:
+        return f"--held-out {args.held_out} must be at most seven of the digits 0 to 9"
+    if held_out and (args.splits or args.full):
+        return "--held-out is one split; leave --splits and --full away, or measure them apart"
+    if args.set and not args.choose:
+        return "--set is for --choose: rows of the table have the settings of the code"
+    if args.choose and (args.quick or not held_out or held_out & set(PAIR)):
+        return "--choose takes 12,000 images and --held-out, with other digits than 2 and 6"
+    if args.set and not set(args.models or ()) <= set(OURS):
+        return f"--set is for --models among {', '.join(OURS)}"
+    if args.set and not args.models:
+        return "--set is of one estimator; name it with --models"
+    return None
 
 
 def main() -> None:
     args = parse()
-    base = QUICK if args.quick else FULL
-    epochs = args.epochs or base.epochs
-    size = Size(base.images, epochs, args.nll_images, args.nll_samples, args.choose)
     chosen = args.held_out or args.splits or args.full
     rows = quick_plan(args) if args.quick and not chosen else plan(args)
     if args.worker:
-        work_on(rows, args, size)
+        work_on(rows, args)
         return
+    if not (rows or args.show):
+        sys.exit(f"Of --splits {args.splits} no row has --models {args.models}.")
     failed = [] if args.show else run(rows, args)
     write_page(args)
     if failed:

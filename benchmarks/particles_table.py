@@ -3,7 +3,8 @@
 import statistics
 
 import leave_class
-from digits_table import cell, origins
+from digits_rows import cell
+from digits_table import origins
 
 
 def by_runs(rows: list[dict], *entries: str) -> dict[tuple, list[tuple[dict, dict]]]:

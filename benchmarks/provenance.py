@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,22 @@ import torch
 
 import icecore_sk
 
+# What a row may rest on besides, by the name that is imported and the name that is installed.
+OTHERS = {
+    "torchvision": "torchvision",
+    "umap": "umap-learn",
+    "pynndescent": "pynndescent",
+    "pyod": "pyod",
+    "pythae": "pythae",
+}
+
 
 def provenance() -> dict:
     """Say on what, with what, and from which commit a row was measured."""
     return {
         "commit": commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {cpu_name()}",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {
             "python": platform.python_version(),
@@ -28,6 +39,7 @@ def provenance() -> dict:
             "torch": torch.__version__,
             "scikit-learn": sklearn.__version__,
             "numpy": np.__version__,
+            **{name: version(name) for key, name in OTHERS.items() if key in sys.modules},
         },
     }
 

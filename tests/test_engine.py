@@ -14,7 +14,7 @@ from conftest import make_table
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky import get_reusable_executor
 from numpy.testing import assert_array_equal
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Freezer
 from torch import nn
 from umap import UMAP
 
@@ -96,6 +96,15 @@ def test_a_callback_that_looks_at_gradients_finds_them():
     assert min(LOOKED_AT) > 0
     alone = AutoEncoder(**settings).fit(X)
     assert_array_equal(watched.transform(X), alone.transform(X))
+
+
+def test_a_callback_may_freeze_weights(digits):
+    freezer = Freezer("encoder.*")
+    start = AutoEncoder(2, max_epochs=1, random_state=0, callbacks=[freezer]).fit(digits[0])
+    longer = AutoEncoder(2, max_epochs=2, random_state=0, callbacks=[freezer]).fit(digits[0])
+    one, two = (dict(model.net_.module_.named_parameters()) for model in (start, longer))
+    frozen = {name for name in one if torch.equal(one[name], two[name])}
+    assert frozen == {name for name in one if name.startswith("encoder.")}
 
 
 def test_a_processor_with_a_number_is_the_processor(digits):

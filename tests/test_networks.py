@@ -1,5 +1,6 @@
 """The bare torch modules."""
 
+import copy
 import math
 import subprocess
 import sys
@@ -8,7 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from icecore_sk.nn import Decoder, ELBOLoss, Likelihood, PlanarFlow, ResNet18Encoder, VAENet
+from icecore_sk.nn import (
+    Decoder,
+    ELBOLoss,
+    Likelihood,
+    PlanarFlow,
+    ResNet18Encoder,
+    VAENet,
+    small_maps,
+)
 from icecore_sk.nn.augment import Augment
 from icecore_sk.nn.encoder import choose_stem, initialise
 from icecore_sk.nn.losses import gaussian_kl
@@ -40,34 +49,53 @@ def test_width_of_the_encoder(width):
     assert width != 64 or weights == 11_170_240  # the published network, one channel in
 
 
-@pytest.mark.parametrize("n", [3, 32])
-def test_convolution_of_2x2_maps_is_the_plain_one(n):
-    ours = SmallMapConv2d(8, 12, 3).double()
-    plain = nn.Conv2d(8, 12, 3, padding=1, bias=False).double()
+def assert_same(ours, plain, x):
+    """Same values and same gradients."""
     plain.load_state_dict(ours.state_dict())
-    x, weight = torch.rand(n, 8, 2, 2).double(), torch.rand(n, 12, 2, 2).double()
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-    assert ours.is_matrix_product(a) == (n == 32)
+    y = plain(b)
+    weight = torch.randint(-2, 3, y.shape).to(y.dtype)
     (ours(a) * weight).sum().backward()
-    (plain(b) * weight).sum().backward()
+    (y * weight).sum().backward()
     torch.testing.assert_close(ours(x), plain(x))
     torch.testing.assert_close(a.grad, b.grad)
     torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+
+
+@pytest.mark.parametrize("n", [3, 32])
+def test_convolution_of_2x2_maps_is_the_plain_one(n):
+    ours = SmallMapConv2d(8, 12, 3).double()
+    x = torch.rand(n, 8, 2, 2).double()
+    assert ours.is_matrix_product(x) == (n == 32)
+    assert_same(ours, nn.Conv2d(8, 12, 3, padding=1, bias=False).double(), x)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 2), (4, 4), (7, 4), (8, 5), (9, 8)])
+def test_strided_convolution_of_small_maps_is_the_plain_one(size):
+    x = torch.rand(3, 8, *size).double().contiguous(memory_format=torch.channels_last)
+    plain = nn.Conv2d(8, 12, 3, 2, padding=1, bias=False).double()
+    assert_same(SmallMapConv2d(8, 12, 3, 2).double(), plain, x)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (4, 5)])
+def test_growing_of_small_maps_is_the_plain_convolution(size, monkeypatch):
+    # Whole numbers: sums of few are exact in 16 bits.
+    products = []
+    product = small_maps._product
+    monkeypatch.setattr(small_maps, "_product", lambda *a: products.append(a) or product(*a))
+    plain = nn.ConvTranspose2d(8, 6, 4, 2, padding=1, bias=False)
+    grown = copy.deepcopy(plain)
+    grown.weight.data = torch.randint(-1, 2, grown.weight.shape).float()
+    grown.forward = lambda maps: small_maps.convolve(maps, grown)
+    x = torch.randint(-2, 3, (2, 8, *size)).bfloat16()
+    assert_same(grown.bfloat16(), plain.bfloat16(), x)
+    assert len(products) == (max(size) <= 4)
 
 
 @pytest.mark.parametrize("channels", [8, 16])
 def test_strided_shortcut_is_the_plain_convolution(channels):
-    ours = SmallMapConv2d(channels, 2 * channels, 1, 2)
     plain = nn.Conv2d(channels, 2 * channels, 1, 2, bias=False)
-    plain.load_state_dict(ours.state_dict())
-    x = torch.rand(3, channels, 7, 8)
-    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-    weight = torch.rand(3, 2 * channels, 4, 4)
-    (ours(a) * weight).sum().backward()
-    (plain(b) * weight).sum().backward()
-    torch.testing.assert_close(ours(x), plain(x))
-    torch.testing.assert_close(a.grad, b.grad)
-    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+    assert_same(SmallMapConv2d(channels, 2 * channels, 1, 2), plain, torch.rand(3, channels, 7, 8))
 
 
 MANY_SHORTCUTS = """

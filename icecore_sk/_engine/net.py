@@ -246,6 +246,9 @@ class ImageNet(NeuralNet):
             if training and (self.device == "cpu" or number % 50 == 0 or number == n_batches - 1):
                 self.check_finite(step["loss"], number)
             self.notify("on_batch_end", batch=batch, training=training, **step)
+            # The next step must not run beside this one's outputs and all that they keep.
+            del step, batch
+            self.terms_ = None
         totals = self.of_all_processes(totals)
         for name, value in totals.means().items():
             self.history.record(f"{prefix}_{name}", value)

@@ -68,14 +68,15 @@ class MemoryOrderAdamW(torch.optim.AdamW):
 
     def step(self, closure=None):
         handles = []
-        if self.in_backward:
-            for group, view, weight in self._triples():
+        try:
+            for group, view, weight in self._triples() if self.in_backward else ():
+                if not weight.requires_grad:  # frozen, by a callback
+                    continue
 
                 def update(weight, group=group, view=view):
                     self._update(group, view, weight)
 
                 handles.append(weight.register_post_accumulate_grad_hook(update))
-        try:
             with torch.enable_grad():
                 loss = closure() if closure is not None else None
         finally:

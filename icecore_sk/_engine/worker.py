@@ -86,7 +86,9 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             # Without a momentum it keeps the plain mean over the batches that it has seen.
-            momentum = self.momentum or 1.0 / float(self.num_batches_tracked)
+            momentum = self.momentum
+            if momentum is None:
+                momentum = 1.0 / float(self.num_batches_tracked)
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(variance * (n / (n - 1).clamp_min(1)), momentum)
         return result

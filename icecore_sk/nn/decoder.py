@@ -5,6 +5,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from icecore_sk.nn.small_maps import convolve
+
 
 class _Grow(nn.Module):
     """Double the map, cut it to `size`, and normalise."""
@@ -16,8 +18,8 @@ class _Grow(nn.Module):
         self.norm = nn.BatchNorm2d(n_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)[:, :, : self.size[0], : self.size[1]]
-        return F.relu(self.norm(x))
+        x = convolve(x, self.conv)[:, :, : self.size[0], : self.size[1]]
+        return F.relu(self.norm(x), inplace=True)
 
 
 class Decoder(nn.Module):
@@ -67,4 +69,4 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.start(z).reshape(-1, *self.start_shape)
-        return self.out(self.stages(F.relu(self.start_norm(x))))  # (n, C, H, W)
+        return self.out(self.stages(F.relu(self.start_norm(x), inplace=True)))  # (n, C, H, W)

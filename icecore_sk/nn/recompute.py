@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from icecore_sk.nn.small_maps import working_weight
+
 SLICE_BYTES = 8 * 2**20  # of the convolution's map, a quarter of a usual third-level cache
 POOLING = ((3, 3), (2, 2), (1, 1), (1, 1))  # kernel, stride, padding, dilation
 # The gradients that come in are numbers of 8 bits. A small term added to one would always be
@@ -175,13 +177,6 @@ def _is_plain(norm: nn.BatchNorm2d) -> bool:
     return type(norm) is nn.BatchNorm2d
 
 
-def working_weight(weight: Tensor) -> Tensor:
-    """Return the weight in the type that a convolution with it would work in."""
-    if torch.is_autocast_enabled(weight.device.type):
-        return weight.to(torch.get_autocast_dtype(weight.device.type))
-    return weight
-
-
 def _images_per_slice(image: Tensor, conv: nn.Conv2d) -> int:
     positions = 1
     for size, stride in zip(image.shape[-2:], conv.stride, strict=True):
@@ -220,7 +215,9 @@ def _move_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, n: in
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
     # Without a momentum it keeps the plain mean over the batches that it has seen.
-    momentum = norm.momentum or 1.0 / float(norm.num_batches_tracked)
+    momentum = norm.momentum
+    if momentum is None:
+        momentum = 1.0 / float(norm.num_batches_tracked)
     running_mean.lerp_(mean, momentum)
     running_variance.lerp_(variance * (n / max(n - 1, 1)), momentum)
 

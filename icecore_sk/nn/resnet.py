@@ -6,59 +6,15 @@ make their maps twice instead of keeping them. Importing torchvision's models al
 compiler, which takes longer than everything else together and 160 MB.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from icecore_sk.nn.recompute import convolve_and_pool, norm_relu_convolve, working_weight
+from icecore_sk.nn.recompute import convolve_and_pool, norm_relu_convolve
+from icecore_sk.nn.small_maps import centre_tap, convolve, matrix_of_taps
 
 WIDTH = 64
-
-
-class _CentreTap(torch.autograd.Function):
-    """The middle of 3x3 kernels; indexing twice would fill two gradients of zeros, this one."""
-
-    @staticmethod
-    def forward(ctx, weight: Tensor) -> Tensor:
-        ctx.like = weight
-        return weight[:, :, 1, 1]
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        full = torch.zeros_like(ctx.like, dtype=grad.dtype)
-        full[:, :, 1, 1] = grad
-        return full
-
-
-# For 2x2 maps: the tap of a 3x3 kernel that the i-th position of the input meets at the o-th of the
-# output, as TAPS[o, i], with positions and taps counted along the rows.
-TAPS = torch.tensor(
-    [[3 * (i // 2 - o // 2 + 1) + i % 2 - o % 2 + 1 for i in range(4)] for o in range(4)]
-)
 # Writing the matrix of a 2x2 map takes as long as 25 images do.
 MANY_IMAGES = 32
-
-
-class _MatrixOfTaps(torch.autograd.Function):
-    """The matrix (4 out, 4 in) that a 3x3 kernel is to the flattened positions of a 2x2 map."""
-
-    @staticmethod
-    def forward(ctx, weight: Tensor) -> Tensor:
-        ctx.like = weight
-        out_channels, in_channels = weight.shape[:2]
-        taps = weight.permute(2, 3, 0, 1).reshape(9, out_channels, in_channels)
-        matrix = taps[TAPS]  # (4, 4, out, in)
-        return matrix.transpose(1, 2).reshape(4 * out_channels, 4 * in_channels)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        out_channels, in_channels = ctx.like.shape[:2]
-        blocks = grad.view(4, out_channels, 4, in_channels)
-        taps = torch.zeros(9, out_channels, in_channels, dtype=grad.dtype)
-        for o, row in enumerate(TAPS.tolist()):
-            for i, tap in enumerate(row):
-                taps[tap] += blocks[o, :, i]
-        return taps.view(3, 3, out_channels, in_channels).permute(2, 3, 0, 1)
 
 
 class SmallMapConv2d(nn.Conv2d):
@@ -68,7 +24,8 @@ class SmallMapConv2d(nn.Conv2d):
     ResNet18 stages meet such maps on images up to 32 pixels and hold most of its weights, so the
     centre tap alone, as a matrix product, trains 1.6 times faster at 28 pixels. On a 2x2 map five
     of nine products are with padding; one matrix product of all positions leaves them out, in half
-    of the time with 128 images on a CPU.
+    of the time with 128 images on a CPU. A stride of two leaves one position of a 2x2 map, and four
+    taps. Where it leaves few, the gradient is a product (`icecore_sk.nn.small_maps.convolve`).
 
     Strided 1x1 kernels of fewer than 16 channels are made plain ones of every other pixel: oneDNN's
     gradient of them writes past its scratch memory (uxlfoundation/oneDNN#6035), which sooner or
@@ -89,17 +46,21 @@ class SmallMapConv2d(nn.Conv2d):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.shape[-2:] == (1, 1) and self.kernel_size == (3, 3):
-            centre = _CentreTap.apply(self.weight)
-            return F.linear(input.flatten(1), centre)[:, :, None, None]
+        size = input.shape[-2:]
+        if size == (1, 1) and self.kernel_size == (3, 3):
+            return F.linear(input.flatten(1), centre_tap(self.weight))[:, :, None, None]
+        if size == (2, 2) and (self.kernel_size, self.stride) == ((3, 3), (2, 2)):
+            taps = self.weight[:, :, 1:, 1:].permute(0, 2, 3, 1).flatten(1)
+            rows = input.permute(0, 2, 3, 1).flatten(1)
+            return F.linear(rows, taps)[:, :, None, None]
         if self.is_matrix_product(input):
             rows = input.permute(0, 2, 3, 1).flatten(1)
-            product = F.linear(rows, _MatrixOfTaps.apply(working_weight(self.weight)))
+            product = F.linear(rows, matrix_of_taps(self.weight))
             return product.view(-1, 2, 2, self.out_channels).permute(0, 3, 1, 2)
         if self.kernel_size == (1, 1) and self.in_channels < 16:
             down, right = self.stride
             return F.conv2d(input[:, :, ::down, ::right], self.weight)
-        return super().forward(input)
+        return convolve(input, self)
 
 
 class BasicBlock(nn.Module):

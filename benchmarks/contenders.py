@@ -28,7 +28,7 @@ from icecore_sk._engine import (
     side_by_side,
 )
 from icecore_sk._vae import N_ELBO_SAMPLES
-from icecore_sk.nn import Decoder, ELBOLoss, ReconstructionLoss, ResNet18Encoder, VAENet
+from icecore_sk.nn import Decoder, ELBOLoss, ReconstructionLoss, VAENet
 from icecore_sk.nn.autoencoder import AutoEncoderNet
 from icecore_sk.nn.classifier import ClassifierNet
 
@@ -62,12 +62,33 @@ class TorchvisionClassifier(nn.Module):
         return image
 
 
+class TorchvisionEncoder(nn.Module):
+    """The encoder of our autoencoders, of the same weights, as torchvision writes ResNet18."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = resnet18(num_classes=1)
+        self.body.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        self.body.fc = nn.Identity()
+        self.n_features = 512
+
+    def forward(self, image):
+        return self.body(image)
+
+
 def autoencoder_net(model: str, shape) -> nn.Module:
     """The network of our autoencoders, with torch's own initialisation."""
     if model == "AutoEncoder":
         return AutoEncoderNet(shape, LATENT_DIM, "gaussian", image_mean=0.5, image_scale=0.3)
     flows = N_FLOWS if model == "FlowVAE" else 0
     return VAENet(shape, LATENT_DIM, "gaussian", flows, image_mean=0.5, image_scale=0.3)
+
+
+def plain_autoencoder_net(model: str, shape) -> nn.Module:
+    """The same network with torchvision's encoder, since what is faster in ours is ours."""
+    net = autoencoder_net(model, shape)
+    net.encoder = TorchvisionEncoder(shape[0])
+    return net
 
 
 def autoencoder_loss(model: str) -> nn.Module:
@@ -119,7 +140,7 @@ class PlainLoop:
     def make(self):
         if self.model == "ResNet18Classifier":
             return TorchvisionClassifier().to(self.device), nn.CrossEntropyLoss()
-        net = autoencoder_net(self.model, self.shape).to(self.device)
+        net = plain_autoencoder_net(self.model, self.shape).to(self.device)
         return net, autoencoder_loss(self.model).to(self.device)
 
     def loss(self, image, y):
@@ -314,7 +335,10 @@ class BareLoop(PlainLoop):
 
 
 class Pythae:
-    """(d) pythae's VAE, and its VAE with planar flows, around the same encoder and decoder."""
+    """(d) pythae's VAE, and its VAE with planar flows, around the same encoder and decoder.
+
+    The encoder is torchvision's. Of several GPUs it takes the first, whatever it is told.
+    """
 
     seed = 8  # pythae's own default
     latent_dim = LATENT_DIM
@@ -336,7 +360,7 @@ class Pythae:
         class Encoder(BaseEncoder):
             def __init__(self):
                 super().__init__()
-                self.body = ResNet18Encoder(shape[0], shape[1:])
+                self.body = TorchvisionEncoder(shape[0])
                 self.mean = nn.Linear(512, latent_dim)
                 self.log_var = nn.Linear(512, latent_dim)
 
@@ -379,6 +403,7 @@ class Pythae:
                     per_device_train_batch_size=self.batch_size,
                     learning_rate=LR,
                     seed=self.seed,
+                    no_cuda=self.device.type == "cpu",
                 ),
             )
             trainer.train()

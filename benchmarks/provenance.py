@@ -63,13 +63,18 @@ def git(*words: str) -> str:
 
 
 def cpu_name() -> str:
-    """Name the processor where the system tells."""
+    """Name the processor where the system tells.
+
+    A machine that is rented often says no more than who made it; the numbers tell which it is.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    wanted = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return wanted[0] if wanted else platform.processor()
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in said:
+        return platform.processor()
+    return f"{said['model name']} (family {said['cpu family']}, model {said['model']})"
 
 
 def peak_memory_mb() -> float:

@@ -36,6 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from icecore_sk._engine import autocast_dtype  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "speed"
+LOOKS = Path(__file__).parent / "results" / "work" / "speed"  # quick ones, which git ignores
 MODELS = ["ResNet18Classifier", "AutoEncoder", "VAE", "FlowVAE"]
 PACKAGES = {"(d) pythae": "pythae", "(e) PyOD": "pyod"}
 # Per image size: rows and epochs of a classifier's fit, and of an autoencoder's, for about ten
@@ -262,12 +263,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--force", action="store_true", help="measure again what is there")
     parser.add_argument("--quick", action="store_true", help="small and short; not for the table")
     args = parser.parse_args()
     if args.quick:
         args.repeats = 1
+    args.out = args.out or (LOOKS if args.quick else RESULTS)
     warnings.filterwarnings("ignore")
     device = torch.device(args.device)
     slug = re.sub(r"\W+", "_", device_name(device)).strip("_") + ("_quick" if args.quick else "")

@@ -58,9 +58,11 @@ def behind(groups: dict[str, Group], ours: list[str], quality_only: bool = False
     if not compared:
         return ""
     words = (
-        f"Where a baseline is ahead, in {len(lines)} of {compared} comparisons (a baseline by any "
-        "of its scores, ours by the fixed one; without labels against baselines without):"
+        f"A baseline is ahead in {len(lines)} of {compared} comparisons (it by any of its scores, "
+        "ours by the fixed one; without labels against baselines without)."
     )
+    if not lines:
+        return words
     return f"{words}\n\n" + table(["model", "figure", "ours", "baseline", "its"], lines)
 
 

@@ -186,9 +186,9 @@ def is_there(row, args) -> bool:
     if not path.exists():
         return False
     stored = json.loads(path.read_text())
-    if settings_of(stored) == parameters(*row, args):
+    if "parameters" in stored and settings_of(stored) == parameters(*row, args):
         return True
-    print(f"{path.parent.name}/{path.name} was measured with other settings: again", flush=True)
+    print(f"{path.parent.name}/{path.name} is of other settings: measured again", flush=True)
     return False
 
 
@@ -201,7 +201,7 @@ def parameters(split, name: str, seed: int, args) -> dict:
 
 def settings_of(stored: dict) -> dict:
     """Return what a row says of its settings; epochs stood beside the others at first."""
-    return {"epochs": repr(stored.get("epochs"))} | stored.get("parameters", {})
+    return {"epochs": repr(stored.get("epochs"))} | stored["parameters"]
 
 
 def is_current(stored: dict, args) -> bool:

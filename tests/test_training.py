@@ -403,9 +403,12 @@ def test_class_weight_is_scikit_learns(digits):
 def test_learns_what_there_is_to_learn(name, digits):
     X, y = digits
     # A narrow one learns less.
-    model = make_network(name, max_epochs=40, batch_size=50, **SMALL).fit(X[:200], y[:200])
+    settings = dict(max_epochs=40, batch_size=50, **SMALL)
+    model = make_network(name, **settings).fit(X[:200], y[:200])
     if name == "ResNet18Classifier":
-        assert model.score(X[200:], y[200:]) > 0.85
+        # Seeds differ by more than rounding may cost one of them (.83 to .95 of a hundred digits).
+        others = [clone(model).set_params(random_state=s).fit(X[:200], y[:200]) for s in (1, 2)]
+        assert np.mean([m.score(X[200:], y[200:]) for m in (model, *others)]) > 0.85
     else:
         images, mean = X[200:] / 255, X[:200].mean(0) / 255
         error = ((model.reconstruct(X[200:]) - images) ** 2).mean()

@@ -1,9 +1,10 @@
 """Where a baseline is ahead of a model of the library, figure by figure."""
 
 import numpy as np
-from digits_rows import Group, at, cell, over_seeds, scores_of, table
+from digits_rows import Group, at, cell, of_main, over_seeds, scores_of, table
 
 FIGURES = {"auroc": "AUROC", "aupr": "AUPR", "fpr95": "FPR95"}
+KEYS = {title: key for key, title in FIGURES.items()}
 LESS_IS_BETTER = {"FPR95", "fit s", "fit peak MB"}
 OTHERS = {
     "closed-set accuracy": at("closed_set_accuracy"),
@@ -36,10 +37,11 @@ def behind(groups: dict[str, Group], ours: list[str], quality_only: bool = False
     lines, compared = [], 0
     for name in [name for name in groups if name in ours]:
         others = [other for other in groups if other not in ours and fits(groups, name, other)]
-        for figure in [*FIGURES.values(), *OTHERS]:
+        for figure in [*KEYS, *OTHERS]:
             if quality_only and figure.startswith("fit "):
                 continue
-            mine = values_of(groups[name], figure, fixed=True)
+            read = of_main(KEYS[figure]) if figure in KEYS else OTHERS[figure]
+            mine = over_seeds(groups[name], read)
             found = {
                 label: values
                 for other in others
@@ -73,14 +75,7 @@ def fits(groups: dict[str, Group], name: str, other: str) -> bool:
 
 def candidates(name: str, group: Group, figure: str) -> dict[str, list[float]]:
     """Return a baseline's values of a figure, of each score where scores have it."""
-    if figure not in FIGURES.values():
-        return {name: values_of(group, figure)}
-    key = next(key for key, title in FIGURES.items() if title == figure)
+    if figure not in KEYS:
+        return {name: over_seeds(group, OTHERS[figure])}
+    key = KEYS[figure]
     return {f"{name}, {s}": over_seeds(group, at("novelty", s, key)) for s in scores_of(group)}
-
-
-def values_of(group: Group, figure: str, fixed: bool = False) -> list[float]:
-    if figure not in FIGURES.values():
-        return over_seeds(group, OTHERS[figure])
-    key = next(key for key, title in FIGURES.items() if title == figure)
-    return over_seeds(group, lambda row: at("novelty", row.get("main_score", ""), key)(row))

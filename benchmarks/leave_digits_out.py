@@ -255,11 +255,8 @@ def write_page(args) -> None:
     """Write tables and maps of all rows that are there, measured now or before."""
     paths = sorted(args.out.glob("*/*_seed*.json"))
     stored = [row for row in map(json.loads, map(Path.read_text, paths)) if is_current(row, args)]
-    old = (
-        []
-        if args.out != RESULTS / "leave_digits_out"
-        else sorted(RESULTS.glob("leave_*_out_*_seed*.json"))
-    )
+    is_table = args.out == RESULTS / "leave_digits_out"
+    old = sorted(RESULTS.glob("leave_*_out_*_seed*.json")) if is_table else []
     rows = digits_rows.with_old(stored, [json.loads(path.read_text()) for path in old], LINES)
     args.out.mkdir(parents=True, exist_ok=True)
     seeds = {name: row_file(args.work, PAIR, name, 0).with_suffix(".npz") for name in LINES}

@@ -61,8 +61,12 @@ def convolve(maps: Tensor, conv: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
     if torch.is_grad_enabled() and maps.device.type == "cpu" and _pays(maps, conv):
         weight = working_weight(conv.weight)
         return _ProductGradient.apply(maps.to(weight.dtype), weight, settings, is_transposed)
+    return _plain(maps, conv.weight, settings, is_transposed)
+
+
+def _plain(maps: Tensor, weight: Tensor, settings, is_transposed: bool) -> Tensor:
     make = F.conv_transpose2d if is_transposed else F.conv2d
-    return make(maps, conv.weight, None, *settings)
+    return make(maps, weight, None, *settings)
 
 
 def _pays(maps: Tensor, conv: nn.Conv2d | nn.ConvTranspose2d) -> bool:
@@ -121,8 +125,7 @@ class _ProductGradient(torch.autograd.Function):
     def forward(ctx, maps, weight, settings, is_transposed):
         ctx.save_for_backward(maps, weight)
         ctx.settings, ctx.is_transposed = settings, is_transposed
-        make = F.conv_transpose2d if is_transposed else F.conv2d
-        return make(maps, weight, None, *settings)
+        return _plain(maps, weight, settings, is_transposed)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]

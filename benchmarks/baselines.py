@@ -7,9 +7,10 @@ otherwise, and are otherwise left as their authors made them.
 import novelty_scores
 import numpy as np
 import torch
-from contenders import LATENT_DIM, PlainLoop, Pythae, TorchvisionClassifier
+from contenders import PlainLoop, Pythae
 from digits_data import Digits
 from digits_models import CLASSIFIER_EPOCHS, VAE, Line
+from plain_networks import LATENT_DIM, TorchvisionClassifier
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.neighbors import LocalOutlierFactor

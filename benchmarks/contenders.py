@@ -14,9 +14,20 @@ import tempfile
 import numpy as np
 import torch
 import torch.nn.functional as F
+from plain_networks import (
+    LATENT_DIM,
+    LR,
+    N_CLASSES,
+    N_FLOWS,
+    TorchvisionClassifier,
+    TorchvisionEncoder,
+    autoencoder_loss,
+    autoencoder_net,
+    plain_autoencoder_net,
+    synchronize,
+)
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision.models import resnet18
 
 import icecore_sk
 from icecore_sk._base import INFERENCE_PIXELS
@@ -28,76 +39,8 @@ from icecore_sk._engine import (
     side_by_side,
 )
 from icecore_sk._vae import N_ELBO_SAMPLES
-from icecore_sk.nn import Decoder, ELBOLoss, ReconstructionLoss, VAENet
-from icecore_sk.nn.autoencoder import AutoEncoderNet
+from icecore_sk.nn import Decoder
 from icecore_sk.nn.classifier import ClassifierNet
-
-N_CLASSES = 7
-LATENT_DIM = 16
-N_FLOWS = icecore_sk.FlowVAE().n_flows
-LR = 1e-3
-
-
-class TorchvisionClassifier(nn.Module):
-    """ResNet18 as torchvision has it, with one input channel."""
-
-    def __init__(self, n_classes=N_CLASSES):
-        super().__init__()
-        self.body = resnet18(num_classes=n_classes)
-        self.body.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
-
-    def forward(self, image):
-        return self.body(image)
-
-    def features(self, image):
-        head, self.body.fc = self.body.fc, nn.Identity()
-        try:
-            return self.body(image)
-        finally:
-            self.body.fc = head
-
-    def third_stage(self, image):
-        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"):
-            image = getattr(self.body, name)(image)
-        return image
-
-
-class TorchvisionEncoder(nn.Module):
-    """The encoder of our autoencoders, of the same weights, as torchvision writes ResNet18."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = resnet18(num_classes=1)
-        self.body.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-        self.body.fc = nn.Identity()
-        self.n_features = 512
-
-    def forward(self, image):
-        return self.body(image)
-
-
-def autoencoder_net(model: str, shape) -> nn.Module:
-    """The network of our autoencoders, with torch's own initialisation."""
-    if model == "AutoEncoder":
-        return AutoEncoderNet(shape, LATENT_DIM, "gaussian", image_mean=0.5, image_scale=0.3)
-    flows = N_FLOWS if model == "FlowVAE" else 0
-    return VAENet(shape, LATENT_DIM, "gaussian", flows, image_mean=0.5, image_scale=0.3)
-
-
-def plain_autoencoder_net(model: str, shape) -> nn.Module:
-    """The same network with torchvision's encoder, since what is faster in ours is ours."""
-    net = autoencoder_net(model, shape)
-    net.encoder = TorchvisionEncoder(shape[0])
-    return net
-
-
-def autoencoder_loss(model: str) -> nn.Module:
-    return ReconstructionLoss() if model == "AutoEncoder" else ELBOLoss()
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 class Ours:
@@ -245,6 +188,41 @@ class Skorch(PlainLoop):
             device=str(self.device),
         )
         return net.initialize().predict_proba(X.astype(np.float32) / 255)
+
+
+class TunedLoop(PlainLoop):
+    """(f) the plain loop with what PyTorch's tuning guide says: autocast, channels_last, fused.
+
+    bfloat16 where ours takes it. https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html
+    """
+
+    def make(self):
+        net, criterion = super().make()
+        self.amp = autocast_dtype("auto", self.device)
+        return net.to(memory_format=torch.channels_last), criterion
+
+    def fit(self, X, y):
+        self.net, self.criterion = self.make()
+        optimizer = torch.optim.Adam(self.net.parameters(), lr=LR, fused=True)
+        self.net.train()
+        loader = self.loader(X, y, shuffle=True)
+        for _ in range(self.epochs):
+            for image, target in loader:
+                optimizer.zero_grad()
+                image = image.to(self.device, memory_format=torch.channels_last)
+                with autocast(self.amp, self.device):
+                    loss = self.loss(image, target.to(self.device))
+                loss.backward()
+                optimizer.step()
+        synchronize(self.device)
+
+    def run(self, X, function):
+        def cast(image):
+            image = image.contiguous(memory_format=torch.channels_last)
+            with autocast(self.amp, self.device):
+                return function(image).float()
+
+        return super().run(X, cast)
 
 
 class Forward(nn.Module):
@@ -474,6 +452,7 @@ CONTENDERS = {
     "(c) bare loop": BareLoop,
     "(d) pythae": Pythae,
     "(e) PyOD": PyOD,
+    "(f) tuned loop": TunedLoop,
 }
 
 

@@ -1,6 +1,6 @@
 """How fast the estimators train and run, beside the ways in which people do it today.
 
-    python benchmarks/speed.py                          # everything: 75 to 170 minutes on two cores
+    python benchmarks/speed.py                          # everything: 85 to 190 minutes on two cores
     python benchmarks/speed.py --parts fit --sizes 64   # one table
     python benchmarks/speed.py --quick                  # a look at it: about 5 minutes
 
@@ -28,7 +28,8 @@ os.environ.setdefault("ICECORE_DATA", str(SHARED))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from contenders import CONTENDERS, N_CLASSES, TorchvisionClassifier, takes_part  # noqa: E402
+from contenders import CONTENDERS, takes_part  # noqa: E402
+from plain_networks import N_CLASSES, TorchvisionClassifier  # noqa: E402
 from provenance import cpu_name, kept  # noqa: E402
 from speed_table import FORMATS, show  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402

@@ -266,7 +266,8 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         many chunks will come; AdamW begins anew in the first call after a `fit`. `max_epochs`,
         `validation_fraction` and `warm_start` play no part. A dict as `class_weight` is taken as it
         is, while `fit` brings its mean over the rows to 1; "balanced_sampling" balances the classes
-        that a chunk has. The same calls with the same integer `random_state` give bit-equal
+        that a chunk has; "balanced" is refused, as one chunk does not tell how often each class
+        occurs. The same calls with the same integer `random_state` give bit-equal
         weights, also where the estimator was saved and loaded in between (`icecore_sk.save`,
         joblib, pickle).
 

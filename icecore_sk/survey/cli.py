@@ -12,6 +12,7 @@ from icecore_sk.datasets.labels import join_labels, read_labels
 from icecore_sk.survey._score_particles import score_particles
 from icecore_sk.survey.demo import run_demo
 
+IMAGE_SIZE, MIN_SIDE = 32, 15  # pixels
 MODELS = {model.__name__: model for model in (AutoEncoder, FlowVAE, VAE)}
 
 
@@ -84,8 +85,10 @@ def add_survey(commands) -> None:
             "  icecore survey particles.arrow --epochs 30 --out found\n\n"
             "files in the folder:\n"
             "  report.html        start here; opens in any browser, without network\n"
+            "  report_files/      its thumbnails, above 20,000 particles: keep it beside report.html\n"
             "  particles.parquet  a row for each particle: place, cluster, score and reason\n"
-            "  images.arrow, pipeline.joblib (fitted models), survey.json (record), figures/"
+            "  images.arrow, pipeline.joblib (fitted models), survey.json (record), figures/\n"
+            "  steps/             lets a stopped survey go on; may be deleted when it has ended"
         ),
     )
     survey.add_argument(
@@ -121,17 +124,16 @@ def add_options(survey: argparse.ArgumentParser) -> None:
     survey.add_argument(
         "--image-size",
         type=int,
-        default=32,
         metavar="PIXELS",
-        help="side to which the crops are resized; larger sees more and takes longer, with the "
-        "square of it (default: 32)",
+        help="side to which crops of exported folders are resized; larger sees more and takes "
+        f"longer, with the square of it (default: {IMAGE_SIZE})",
     )
     survey.add_argument(
         "--min-side",
         type=int,
-        default=15,
         metavar="PIXELS",
-        help="crops with a shorter side are left out, and counted (default: 15)",
+        help="crops of exported folders with a shorter side are left out, and counted (default: "
+        f"{MIN_SIDE})",
     )
     survey.add_argument(
         "--epochs",
@@ -265,8 +267,8 @@ def read_particles(args: argparse.Namespace):
     if not files:
         read = load_flowcam(
             args.runs,
-            args.image_size,
-            min_side=args.min_side,
+            IMAGE_SIZE if args.image_size is None else args.image_size,
+            min_side=MIN_SIDE if args.min_side is None else args.min_side,
             labels=args.labels,
             verbose=int(not args.quiet),
         )
@@ -276,6 +278,13 @@ def read_particles(args: argparse.Namespace):
             f"{files[0]} is a particle file, and {len(args.runs)} inputs are named. Pass one "
             "particle file, or folders."
         )
+    for option, value in (("--image-size", args.image_size), ("--min-side", args.min_side)):
+        if value is not None:
+            raise ValueError(
+                f"{option} {value} is for folders of exports, and {files[0]} is a particle file, "
+                "whose images are taken as they are. Leave it out, or give load_flowcam the size "
+                "when you make the file."
+            )
     # Before the images, as load_flowcam does.
     known = read_labels(args.labels) if args.labels else None
     particles = load_particles(files[0])

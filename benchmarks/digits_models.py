@@ -7,9 +7,13 @@ digits left out than 2 and 6; they are the same for every split. `CHOSEN` says w
 page: some of them are left out in other splits too.
 """
 
+from pathlib import Path
+
 import novelty_scores
 import numpy as np
 from digits_data import Digits
+from joblib import Memory
+from provenance import commit
 from sklearn.cluster import KMeans
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
@@ -165,25 +169,33 @@ class AutoEncoder(Estimator):
 
 def scores_of_autoencoder(model, data: Digits, seed: int) -> dict[str, np.ndarray]:
     """Scores by reconstruction, by the latent space, and by both."""
-    scores = {"score_samples": model.score_samples(data.X_test)}
-    for metric in ("euclidean", "cosine"):
-        scorer = OutlierScorer(
-            FrozenEstimator(model),
-            n_neighbors=novelty_scores.N_NEIGHBORS,
-            metric=metric,
-            random_state=seed,
-        )
-        table = scorer.fit(data.X).explain(data.X_test)
-        scores["corrected_reconstruction"] = -table["corrected_reconstruction"].to_numpy()
-        scores[f"outlier_scorer_images_{metric}"] = table["score"].to_numpy()
+    scorer = OutlierScorer(
+        FrozenEstimator(model),
+        n_neighbors=novelty_scores.N_NEIGHBORS,
+        metric="cosine",
+        random_state=seed,
+    )
+    table = scorer.fit(data.X).explain(data.X_test)
+    scores = {
+        "score_samples": model.score_samples(data.X_test),
+        "corrected_reconstruction": -table["corrected_reconstruction"].to_numpy(),
+        "outlier_scorer_images_cosine": table["score"].to_numpy(),
+    }
     near = novelty_scores.of_space(model.transform(data.X), model.transform(data.X_test), seed)
     return scores | near
 
 
 def with_pixels(score: np.ndarray, data: Digits) -> dict[str, np.ndarray]:
     """Return the mean rank of a score of `OutlierScorer` and of the best one of raw pixels."""
-    pixels = novelty_scores.of_pixels(data.X, data.X_test)["rank_mean"]
+    pixels = pixel_scores(data.X, data.X_test, commit())["rank_mean"]
     return {"pixels_and_outlier_scorer": novelty_scores.rank_mean(pixels, score)}
+
+
+# An exact search among the pixels takes minutes, and many lines of a split ask for the same one.
+@Memory(Path(__file__).parent / "results" / "work" / "pixels", verbose=0).cache
+def pixel_scores(X: np.ndarray, X_new: np.ndarray, code: str) -> dict[str, np.ndarray]:
+    """Scores of raw pixels; found anew where the commit of the code is another one."""
+    return novelty_scores.of_pixels(X, X_new)
 
 
 class VAE(AutoEncoder):

@@ -51,7 +51,10 @@ def fit_tables(results: dict[str, dict]) -> list[str]:
         (r for name, r in results.items() if name.startswith("fit_")),
         key=lambda r: (r["size"], r["model"] != "ResNet18Classifier", r["model"]),
     )
-    contenders = list(dict.fromkeys(c for r in rows for c in r["images_per_second"]))
+    contenders = sorted(
+        {c for r in rows for c in r["images_per_second"]},
+        key=lambda c: (c.startswith("("), c != "ours", c),  # ours first, then by their letters
+    )
     lines = []
     for method in METHODS:
         lines += [

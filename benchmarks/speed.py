@@ -1,6 +1,6 @@
 """How fast the estimators train and run, beside the ways in which people do it today.
 
-    python benchmarks/speed.py                          # everything: 85 to 190 minutes on two cores
+    python benchmarks/speed.py                          # everything: two to five hours on two cores
     python benchmarks/speed.py --parts fit --sizes 64   # one table
     python benchmarks/speed.py --quick                  # a look at it: about 5 minutes
 

@@ -303,7 +303,7 @@ def test_command_line(particles, half_labelled, tmp_path, capsys):
         (["survey", "nowhere", "--out", "o"], "nowhere"),
         (["survey", "nowhere.arrow", "--out", "o"], "no particle file 'nowhere.arrow'"),
         (["survey", "a.arrow", "b", "--out", "o"], "Pass one particle file, or folders"),
-        (["survey", "a.arrow", "--image-size", "64", "--out", "o"], "--image-size 64 is for folders"),
+        (["survey", "a.arrow", "--image-size", "9", "--out", "o"], "--image-size 9 is for folders"),
         (["survey", "a.arrow", "--min-side", "9", "--out", "o"], "--min-side 9 is for folders"),
         (["survey", "a", "--remove", "x", "--out", "o"], "--remove x needs --labels"),
         (["report", "nowhere"], "holds no finished survey"),

@@ -85,7 +85,7 @@ def add_survey(commands) -> None:
             "  icecore survey particles.arrow --epochs 30 --out found\n\n"
             "files in the folder:\n"
             "  report.html        start here; opens in any browser, without network\n"
-            "  report_files/      its thumbnails, above 20,000 particles: keep it beside report.html\n"
+            "  report_files/      its thumbnails above 20,000 particles; keep it beside it\n"
             "  particles.parquet  a row for each particle: place, cluster, score and reason\n"
             "  images.arrow, pipeline.joblib (fitted models), survey.json (record), figures/\n"
             "  steps/             lets a stopped survey go on; may be deleted when it has ended"

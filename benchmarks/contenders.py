@@ -92,6 +92,9 @@ class PlainLoop:
         noise = torch.randn(len(image), LATENT_DIM, device=self.device)
         return self.criterion(self.net(image, noise), {"image": image})["loss"].mean()
 
+    def optimizer(self):
+        return torch.optim.Adam(self.net.parameters(), lr=LR)
+
     def loader(self, X, y=None, shuffle=False):
         tensors = [torch.from_numpy(X).float() / 255]
         if y is not None:
@@ -100,7 +103,7 @@ class PlainLoop:
 
     def fit(self, X, y):
         self.net, self.criterion = self.make()
-        optimizer = torch.optim.Adam(self.net.parameters(), lr=LR)
+        optimizer = self.optimizer()
         self.net.train()
         loader = self.loader(X, y, shuffle=True)
         for _ in range(self.epochs):
@@ -201,20 +204,13 @@ class TunedLoop(PlainLoop):
         self.amp = autocast_dtype("auto", self.device)
         return net.to(memory_format=torch.channels_last), criterion
 
-    def fit(self, X, y):
-        self.net, self.criterion = self.make()
-        optimizer = torch.optim.Adam(self.net.parameters(), lr=LR, fused=True)
-        self.net.train()
-        loader = self.loader(X, y, shuffle=True)
-        for _ in range(self.epochs):
-            for image, target in loader:
-                optimizer.zero_grad()
-                image = image.to(self.device, memory_format=torch.channels_last)
-                with autocast(self.amp, self.device):
-                    loss = self.loss(image, target.to(self.device))
-                loss.backward()
-                optimizer.step()
-        synchronize(self.device)
+    def optimizer(self):
+        return torch.optim.Adam(self.net.parameters(), lr=LR, fused=True)
+
+    def loss(self, image, y):
+        image = image.to(memory_format=torch.channels_last)
+        with autocast(self.amp, self.device):
+            return super().loss(image, y)
 
     def run(self, X, function):
         def cast(image):

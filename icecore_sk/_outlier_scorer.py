@@ -68,7 +68,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     contamination : float, default=0.05
         Share of the training rows that `predict` calls outliers; in (0, 0.5].
     algorithm : {"auto", "exact", "approximate"}, default="auto"
-        Search for neighbours. "auto" is approximate above 20,000 training rows (pynndescent).
+        Search for neighbours. "auto" is approximate above 50,000 training rows (pynndescent).
     random_state : int, RandomState instance or None, default=None
         Governs the approximate search, and the embedder where its own `random_state` is None.
 

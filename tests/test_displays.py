@@ -108,6 +108,7 @@ def test_loss_curves_of_one_model():
     display = LossCurveDisplay.from_predictions(VAE_HISTORY, title="a model")
     assert display.panels_ == ["loss", "reconstruction", "kl", "active_units"]
     assert [len(ax.lines) for ax in display.axes_] == [2, 2, 1, 1]
+    assert display.ax_ is display.axes_[0]
     np.testing.assert_array_equal(display.axes_[2].lines[0].get_ydata(), [1, 2, 3])
     legend = [text.get_text() for text in display.axes_[0].get_legend().get_texts()]
     assert legend == ["train", "valid"]
@@ -415,6 +416,7 @@ def test_the_surest_mistakes_come_first(particles):
     assert display.rows_.tolist() == [9, 20, 4, 39, 38]
     assert display.n_mistakes_ == 3
     matrix, grid = display.axes_
+    assert display.ax_ is matrix
     assert [text.get_text() for text in matrix.texts] == ["25", "3", "0", "10"]
     assert matrix.get_title() == "2 without a true label left out"
     assert grid.get_title(loc="left") == "3 of 38 mistaken"

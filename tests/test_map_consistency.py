@@ -214,6 +214,7 @@ def test_an_area_of_any_form_is_carried_over(cloud, form):
     np.testing.assert_array_equal(display.area, inside)
     assert display.consistency.share == 1.0
     left, right = display.axes_
+    assert display.ax_ is left
     assert left.get_title() == f"one: an area of {inside.sum()} of 400 particles"
     assert right.get_title() == "two: 100% stay together (under 1% by chance)"
     assert len(left.patches) == (form in ("box", "polygon"))

@@ -41,6 +41,8 @@ class ConsistencyDisplay:
     ----------
     axes_ : ndarray of two matplotlib Axes
         Map A and map B.
+    ax_ : matplotlib Axes
+        The first of them.
     figure_ : matplotlib Figure
 
     Examples
@@ -175,7 +177,8 @@ class ConsistencyDisplay:
         self.axes_ = np.asarray(ax, dtype=object).ravel()
         if len(self.axes_) != 2:
             raise ValueError(f"ax holds {len(self.axes_)} Axes; expected two, one for each map.")
-        self.figure_ = self.axes_[0].figure
+        self.ax_ = self.axes_[0]
+        self.figure_ = self.ax_.figure
         if self.area is None:
             self._plot_overlap()
         else:

@@ -32,6 +32,8 @@ class LossCurveDisplay:
     ----------
     axes_ : ndarray of matplotlib Axes
         One for each of `panels_`.
+    ax_ : matplotlib Axes
+        The first of them.
     panels_ : list of str
         What the panels show: "loss", "reconstruction", "kl", "active_units", "accuracy", ...
     figure_ : matplotlib Figure
@@ -154,6 +156,7 @@ class LossCurveDisplay:
             ],
             dtype=object,
         )
+        self.ax_ = self.axes_[0]
         for panel, axes in zip(self.panels_, self.axes_, strict=True):
             self._plot_panel(
                 axes, panel, {name: one.get(panel, {}) for name, one in curves.items()}

@@ -47,6 +47,8 @@ class PredictionDisplay:
     n_mistakes_ : int
     axes_ : ndarray of matplotlib Axes of shape (2,)
         The confusion matrix and the images.
+    ax_ : matplotlib Axes
+        The first of them.
     figure_ : matplotlib Figure
 
     Examples
@@ -179,6 +181,7 @@ class PredictionDisplay:
         widths = [4.2, 0.9 * n_columns]
         self.figure_, grid = split_axes(ax, (1, 2), (sum(widths), height), width_ratios=widths)
         self.axes_ = np.array([self.figure_.add_subplot(grid[k]) for k in range(2)], dtype=object)
+        self.ax_ = self.axes_[0]
         self._plot_matrix(truth[known], guess[known], names)
         self._plot_pictures(truth, guess, names, n_columns)
         if title is not None:

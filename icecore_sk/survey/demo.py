@@ -22,7 +22,7 @@ from icecore_sk.plotting import ParticleMapDisplay
 AUGMENTATION = {"rotate": 12, "shift": 0.06, "scale": 0.1}
 # What each data set wants: epochs of both models, and the smallest cluster worth a name.
 SETTINGS = {
-    "digits": {"classifier": 15, "flow_vae": 40, "min_cluster_size": 30},
+    "digits": {"classifier": 15, "flow_vae": 40, "min_cluster_size": 20},
     "mnist": {"classifier": 4, "flow_vae": 4, "min_cluster_size": 100},
 }
 

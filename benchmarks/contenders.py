@@ -30,7 +30,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import icecore_sk
-from icecore_sk._base import INFERENCE_PIXELS
 from icecore_sk._engine import (
     MemoryOrderAdamW,
     autocast,
@@ -38,6 +37,7 @@ from icecore_sk._engine import (
     kept_memory,
     side_by_side,
 )
+from icecore_sk._inference import INFERENCE_PIXELS
 from icecore_sk._vae import N_ELBO_SAMPLES
 from icecore_sk.nn import Decoder
 from icecore_sk.nn.classifier import ClassifierNet

@@ -1,12 +1,10 @@
-"""What all image estimators share: reading X, training, batched inference, plain state."""
+"""What all image estimators share: parameters, training, and where its weights start."""
 
 import hashlib
 import math
 import os
-from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
-from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,37 +35,43 @@ from icecore_sk._engine import (
     NonFiniteLossError,
     ProgressBar,
     Split,
-    autocast,
     autocast_dtype,
     balanced,
     fit_on_devices,
     history_rows,
-    kept_memory,
     make_early_stopping,
     make_schedule,
     module_arrays,
     moments_of,
     permutation,
     place_rows,
-    prepare_images,
     resolve_devices,
     settle_threads,
-    side_by_side,
 )
+from icecore_sk._inference import InferenceMixin
 from icecore_sk._network_state import NetworkStateMixin
 from icecore_sk._random import draw_seed, spawn_generators
 from icecore_sk.nn.encoder import STEMS, initialise
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "valid_loss")
-# Pixels in one inference batch: enough to keep a core or a GPU busy, little enough to stay in the
-# tens of megabytes of activations. Each core has a batch of its own.
-INFERENCE_PIXELS = {"cpu": 256 * 1024, "cuda": 1024 * 1024}
 # Rows on which the batch norms are measured, for images of 32x32: a sixteenth of the rows that
 # training sees, within these bounds. Mean and variance are taken over rows and map positions, so
 # larger images need fewer. Measured on MNIST: 512 rows cost 4 % of the test loss against all 8,000
 # rows, 1,024 2 %, 2,048 less than 1 %.
 CALIBRATION_ROWS = (512, 2048)
 CALIBRATION_SHARE = 1 / 16
+
+
+class Streams(NamedTuple):
+    """Generators of one fit, each for one purpose."""
+
+    shuffling: torch.Generator
+    splitting: torch.Generator
+    augmenting: torch.Generator
+    noise: torch.Generator
+    valid_noise: torch.Generator
+    calibration_noise: torch.Generator
+    composing: torch.Generator
 
 
 class FeaturesOutMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -79,7 +83,7 @@ class FeaturesOutMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return tags
 
 
-class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
+class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEstimator):
     """Base of the estimators that hold a network.
 
     A subclass says which network and loss it wants (`_make_module`, `_make_loss`), how y is read
@@ -162,10 +166,8 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
         weights = spawn_generators(seed, 1)[0]
         # Each chunk draws its own, which hang on nothing but the seed and the epochs before.
         done = () if chunk is None else (self.n_iter_ if goes_on else 0,)
-        _, shuffling, splitting, augmenting, noise, valid_noise, calibration_noise, composing = (
-            spawn_generators(seed, 8, *done)
-        )
-        train, valid = self._split(rows, target, splitting)
+        streams = Streams(*spawn_generators(seed, 8, *done)[1:])
+        index = self._split(rows, target, streams.splitting)
         start = self._start_from(X, y, seed, goes_on)
         self._seed = seed
 
@@ -179,10 +181,25 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
         if start is not None:
             self._load_start(module, start)
 
-        width = self._noise_width()
-
         # With several devices each process places them on its own.
         placed = HostRows(rows, device) if others else place_rows(rows, device)
+        split = self._make_split(rows, placed, target, index, streams, chunk)
+        if chunk is not None:
+            split.norm_rows = NORM_ROWS if goes_on else 0
+            return self._goes_on(module, device, goes_on), split, self._earlier_history(goes_on)
+        net = self._make_net(module, device, len(split.train))
+        if self.checkpoint_dir is not None:
+            moving = [streams.shuffling, streams.noise, streams.augmenting, streams.composing]
+            identity = self._identity(rows, target, module if start is not None else None)
+            checkpoint = Checkpoint(self.checkpoint_dir, identity, moving)
+            checkpoint.check_writable()
+            net.callbacks.append(("checkpoint", checkpoint))
+        return net, split, self._previous_history()
+
+    def _make_split(self, rows, placed, target, index, streams: Streams, chunk) -> Split:
+        """Return the batches to train on, to judge by, and to measure the norms on."""
+        train, valid = index
+        width = self._noise_width()
 
         def batches(index, generator, **kwargs) -> Batches:
             noisy = (width, generator) if width else None
@@ -191,31 +208,23 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
 
         classes = self._classes_to_balance(target)
         views = {
-            "augment": self._make_augmentation(rows, augmenting),
-            "composites": self._make_composites(composing),
+            "augment": self._make_augmentation(rows, streams.augmenting),
+            "composites": self._make_composites(streams.composing),
+            "shuffle": streams.shuffling,
+            "classes": classes,
         }
-        split = Split(batches(train, noise, shuffle=shuffling, classes=classes, **views))
+        split = Split(batches(train, streams.noise, **views))
         # The norms are measured on what training sees, or they would expect another mixture.
-        order = train if classes is None else balanced(train, classes[train], splitting)
+        order = train if classes is None else balanced(train, classes[train], streams.splitting)
         n_some = self._n_calibration_rows(len(train), 1 if chunk else self.max_epochs)
         some = order[np.linspace(0, len(order) - 1, n_some).astype(int)]
         # Batches of one class each, as sorted rows would give, hide how far classes lie apart.
-        some = some[permutation(len(some), splitting)]
-        views = {"composites": self._make_composites(calibration_noise)}
-        split.calibration = batches(some, calibration_noise, repeatable=True, **views)
+        some = some[permutation(len(some), streams.splitting)]
+        views = {"composites": self._make_composites(streams.calibration_noise)}
+        split.calibration = batches(some, streams.calibration_noise, repeatable=True, **views)
         if valid is not None:
-            split.valid = batches(valid, valid_noise, repeatable=True)
-        if chunk is not None:
-            split.norm_rows = NORM_ROWS if goes_on else 0
-            return self._goes_on(module, device, goes_on), split, self._earlier_history(goes_on)
-        net = self._make_net(module, device, len(split.train))
-        if self.checkpoint_dir is not None:
-            moving = [shuffling, noise, augmenting, composing]
-            identity = self._identity(rows, target, module if start is not None else None)
-            checkpoint = Checkpoint(self.checkpoint_dir, identity, moving)
-            checkpoint.check_writable()
-            net.callbacks.append(("checkpoint", checkpoint))
-        return net, split, self._previous_history()
+            split.valid = batches(valid, streams.valid_noise, repeatable=True)
+        return split
 
     def _finish(self, net: ImageNet, previous: pd.DataFrame | None) -> None:
         """Set the fitted attributes from a trained net."""
@@ -427,97 +436,6 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, BaseEstimator):
                 f" {str(error).splitlines()[-1].strip()} Use images of the same channels and the "
                 "same net_params."
             ) from error
-
-    # ---------------------------------------------------------------- inference
-
-    def intermediate_features(self, X):
-        """Return what the third of the encoder's four stages sees of each image.
-
-        The last layer of a classifier keeps what tells its classes apart, and a latent space what
-        takes many pixels. The stage before still holds the parts that an image is made of, and
-        where they are: neighbours there show images that are made of other parts.
-
-        Parameters
-        ----------
-        X : array or particle table
-            Images as in `fit`.
-
-        Returns
-        -------
-        features : ndarray of shape (n, 256), float32
-            The stage's maps, pooled to 2x2 where they are larger, and projected at random, by the
-            same projection in every network of its width.
-        """
-        (features,) = self._run(X, lambda net, batch: net.intermediate_features(batch["image"]))
-        return features
-
-    def _run(self, X, function, scalars: bool = False) -> list[np.ndarray]:
-        """Apply `function(module, batch)` to all rows and return its outputs as arrays.
-
-        Every batch has the same shape, the last one padded: convolutions pick their summation
-        order by shape, so only then are a row's outputs bit-equal whatever its company. On the CPU
-        each batch has one thread, so that they are bit-equal whatever the number of threads.
-        """
-        check_is_fitted(self)
-        rows = self._read(X)
-        placed = HostRows(rows, self._device)
-        size = self._inference_batch_size()
-
-        def batch_of(start: int) -> tuple[dict[str, torch.Tensor], int]:
-            index = np.arange(start, min(start + size, len(rows)))
-            padded = np.concatenate([index, np.full(size - len(index), index[-1])])
-            batch = {"image": prepare_images(placed.take(padded))}
-            scalars = placed.take_scalars(padded)
-            if scalars is not None:
-                batch["scalars"] = scalars
-            return batch, len(index)
-
-        return self._collect(batch_of, range(0, len(rows), size), len(rows), function)
-
-    def _collect(self, batch_of, starts, n: int, function) -> list[np.ndarray]:
-        settle_threads()
-        outputs: list[np.ndarray] = []
-        first = Lock()
-
-        def work(starts) -> None:
-            # Inference mode and autocast, with the weights that it has cast, are of a thread.
-            with self._evaluating() as module:
-                for start in starts:
-                    batch, count = batch_of(start)
-                    results = function(module, batch)
-                    results = results if isinstance(results, tuple) else (results,)
-                    arrays = [result[:count].float().cpu().numpy() for result in results]
-                    with first:
-                        if not outputs:
-                            shapes = [(n, *array.shape[1:]) for array in arrays]
-                            outputs.extend(np.empty(shape, np.float32) for shape in shapes)
-                    for out, array in zip(outputs, arrays, strict=True):
-                        out[start : start + count] = array
-
-        # One batch has nothing to use again, and giving memory back takes longer than it.
-        memory = kept_memory() if len(starts) > 1 else nullcontext()
-        with memory:
-            if self._device.type == "cpu":
-                side_by_side(work, starts)
-            else:
-                work(starts)
-        return outputs
-
-    @contextmanager
-    def _evaluating(self):
-        module = self.net_.module_
-        module.eval()
-        with torch.inference_mode(), autocast(self.net_.amp_dtype, self._device):
-            yield module
-
-    @property
-    def _device(self) -> torch.device:
-        return torch.device(self.net_.device)
-
-    def _inference_batch_size(self) -> int:
-        pixels = math.prod(self.image_shape_[1:])
-        at_once = INFERENCE_PIXELS[self._device.type]
-        return int(2 ** np.clip(round(math.log2(at_once / pixels)), 4, 8))
 
     def _n_calibration_rows(self, n_train: int, n_epochs: int) -> int:
         larger = max(1.0, math.prod(self.image_shape_[1:]) / 32**2)

@@ -167,7 +167,7 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEsti
         # Each chunk draws its own, which hang on nothing but the seed and the epochs before.
         done = () if chunk is None else (self.n_iter_ if goes_on else 0,)
         streams = Streams(*spawn_generators(seed, 8, *done)[1:])
-        index = self._split(rows, target, streams.splitting)
+        parts = self._split(rows, target, streams.splitting)
         start = self._start_from(X, y, seed, goes_on)
         self._seed = seed
 
@@ -183,7 +183,7 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEsti
 
         # With several devices each process places them on its own.
         placed = HostRows(rows, device) if others else place_rows(rows, device)
-        split = self._make_split(rows, placed, target, index, streams, chunk)
+        split = self._make_split(rows, placed, target, parts, streams, chunk)
         if chunk is not None:
             split.norm_rows = NORM_ROWS if goes_on else 0
             return self._goes_on(module, device, goes_on), split, self._earlier_history(goes_on)
@@ -196,9 +196,9 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEsti
             net.callbacks.append(("checkpoint", checkpoint))
         return net, split, self._previous_history()
 
-    def _make_split(self, rows, placed, target, index, streams: Streams, chunk) -> Split:
+    def _make_split(self, rows, placed, target, parts, streams: Streams, chunk) -> Split:
         """Return the batches to train on, to judge by, and to measure the norms on."""
-        train, valid = index
+        train, valid = parts
         width = self._noise_width()
 
         def batches(index, generator, **kwargs) -> Batches:

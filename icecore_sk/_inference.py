@@ -50,7 +50,7 @@ class InferenceMixin(ImageInputMixin):
         (features,) = self._run(X, lambda net, batch: net.intermediate_features(batch["image"]))
         return features
 
-    def _run(self, X, function, scalars: bool = False) -> list[np.ndarray]:
+    def _run(self, X, function) -> list[np.ndarray]:
         """Apply `function(module, batch)` to all rows and return its outputs as arrays.
 
         Every batch has the same shape, the last one padded: convolutions pick their summation

@@ -4,8 +4,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 # Rows above which the search is approximate. An exact one takes time with their square, but the
-# other is compiled first: on one thread, 48,000 rows took 6 s (16 dimensions) to 20 s (256), and
-# 130 s approximately in a fresh process.
+# other is compiled first: in a fresh process of one thread, 48,000 rows took 130 s approximately,
+# and exactly 6 s (16 dimensions) to 20 s (256).
 APPROXIMATE_ABOVE = 50_000
 # Candidates beyond those asked for. The search rounds, so its order among near ties is not that of
 # the distances computed here; a few more let the true ones in.

@@ -18,8 +18,11 @@ PRICE = 0.05
 def measured() -> dict[str, float]:
     """Return what the rest is reckoned from."""
     scored = read("larger_than_memory/score_one_300000.json")
-    (speed,) = RESULTS.glob("speed/2_cores*/fit_ResNet18Classifier_64.json")
-    trained = json.loads(speed.read_text())
+    # Of two machines the slower one: who plans rather ends early.
+    trained = min(
+        median(json.loads(path.read_text())["images_per_second"]["ours"]["fit"])
+        for path in RESULTS.glob("speed/2_cores*/fit_ResNet18Classifier_64.json")
+    )
     outliers = read(f"outliers/speed_{REFERENCE}.json")
     n = scored["rows"]
     return {
@@ -27,7 +30,7 @@ def measured() -> dict[str, float]:
         "score_bytes": scored["scores_mb"] * 1e6 / n,
         "scored_per_second": scored["per_second"],
         "peak_mb": max(scored["peak_mb"]),
-        "trained_per_second": median(trained["images_per_second"]["ours"]["fit"]),
+        "trained_per_second": trained,
         "explained_per_second": outliers["rows"] / outliers["explain_seconds"],
         "explaining_cores": outliers["explain_cpu_seconds"] / outliers["explain_seconds"],
         "reference_seconds": outliers["fit_seconds"],

@@ -26,6 +26,7 @@ AUGMENTATION = {"rotate": 12, "shift": 0.06, "scale": 0.1}
 CLASSIFIER_EPOCHS = 8
 LATENT_DIM = 16
 N_CLUSTERS = 100
+WITH_PIXELS = "pixels_and_outlier_scorer"  # name of the mean rank of both
 CHOSEN = """\
 Settings were tried on training images alone, with other digits left out of them than 2 and 6: 3
 and 7, and 4, 5 and 8, for the classifier; 3 and 7 for the autoencoders; 1 and 9 for
@@ -165,7 +166,7 @@ class AutoEncoder(Estimator):
 
     def scores(self, data: Digits):
         scores = scores_of_autoencoder(self.model, data, self.seed)
-        return scores | with_pixels(scores[self.main_score], data)
+        return scores | {WITH_PIXELS: with_pixels(data, scores[self.main_score])}
 
 
 def scores_of_autoencoder(model, data: Digits, seed: int) -> dict[str, np.ndarray]:
@@ -186,14 +187,14 @@ def scores_of_autoencoder(model, data: Digits, seed: int) -> dict[str, np.ndarra
     return scores | near
 
 
-def with_pixels(score: np.ndarray, data: Digits) -> dict[str, np.ndarray]:
-    """Return the mean rank of a score of `OutlierScorer` and of the best one of raw pixels."""
+def with_pixels(data: Digits, *scores: np.ndarray) -> np.ndarray:
+    """Return the mean rank of scores of `OutlierScorer` and of the best one of raw pixels."""
     code = commit()
     # Code that is not as it was committed has no name by which what it gave could be found again.
     nameless = code == "unknown" or code.endswith("-dirty")
     find = novelty_scores.of_pixels if nameless else partial(kept_scores, code)
     pixels = find(data.X, data.X_test)["rank_mean"]
-    return {"pixels_and_outlier_scorer": novelty_scores.rank_mean(pixels, score)}
+    return novelty_scores.rank_mean(pixels, *scores)
 
 
 # An exact search among the pixels takes minutes, and many lines of a split ask for the same one.
@@ -217,7 +218,8 @@ class SelfLabelled(Estimator):
     metric = "cosine"
     # Pixels tell a 4 from a 9 by the stroke that closes it, learned features a 1 from a 7 by what
     # both are; neither sees what the other does.
-    main_score = "pixels_and_outlier_scorer"
+    main_score = WITH_PIXELS
+    part = "outlier_scorer_cosine"  # what goes into it beside the pixels
 
     def make(self):
         # Here, because UMAP's compiler takes seconds to import.
@@ -253,9 +255,45 @@ class SelfLabelled(Estimator):
         scores |= novelty_scores.details(
             network, data.X, found, data.X_test, self.seed, ["neighbours"]
         )
-        scores |= with_pixels(scores["outlier_scorer_cosine"], data)
+        scores[WITH_PIXELS] = with_pixels(data, scores[self.part])
         before = scores_of_autoencoder(vae, data, self.seed)
         return scores | {f"first VAE, {name}": score for name, score in before.items()}
+
+
+class Together(Line):
+    """An AutoEncoder and a SelfLabelledClassifier, ranked together with raw pixels. No labels."""
+
+    metric = "cosine"
+    # An autoencoder misses a 1, clusters a 4 and pixels a 1: seldom all three.
+    main_score = "pixels_and_both"
+
+    def __init__(self, seed: int, epochs: int | None = None, settings: dict | None = None):
+        super().__init__(seed, epochs, settings)
+        self.encoder, self.clusters = (line(seed, epochs) for line in (AutoEncoder, SelfLabelled))
+        self.lines = {"AutoEncoder": self.encoder, "SelfLabelledClassifier": self.clusters}
+
+    def fit(self, X, y):
+        for line in self.lines.values():
+            line.fit(X, y)
+        return self
+
+    def space(self, X):
+        return self.clusters.space(X)
+
+    def parameters(self):
+        parts = {name: line.parameters() for name, line in self.lines.items()}
+        return super().parameters() | {
+            f"{name}, {k}": v for name, part in parts.items() for k, v in part.items()
+        }
+
+    def scores(self, data: Digits):
+        parts = {name: line.scores(data) for name, line in self.lines.items()}
+        both = [
+            parts["AutoEncoder"][self.encoder.main_score],
+            parts["SelfLabelledClassifier"][self.clusters.part],
+        ]
+        scores = {f"{name}, {k}": v for name, part in parts.items() for k, v in part.items()}
+        return scores | {self.main_score: with_pixels(data, *both)}
 
 
 OURS = {
@@ -265,4 +303,5 @@ OURS = {
     "VAE": VAE,
     "FlowVAE": FlowVAE,
     "SelfLabelledClassifier": SelfLabelled,
+    "AutoEncoder + SelfLabelledClassifier": Together,
 }

@@ -36,8 +36,8 @@ digits and meets all test images.
 - The fixed score of a model is named in the code and the same for all splits; the best of all its
   scores is chosen on these very test images, so it is flattered. Closed-set accuracy without labels
   is the vote of the five nearest training images in the latent space, whose labels it takes.
-- `rank_mean` and `pixels_and_outlier_scorer` rank all test images together: what an image gets
-  depends on which others there are. All other scores are of an image alone.
+- `rank_mean` and `pixels_and_*` rank all test images together: what an image gets depends on which
+  others there are. All other scores are of an image alone.
 - ACC, NMI and ARI compare clusters of the map of all test images with all ten digits; noise and
   surplus clusters count as wrong in ACC. HDBSCAN finds the number of clusters, KMeans is told.
 - Cells are means over seeds (least to most); `-` is not measured, or not defined.

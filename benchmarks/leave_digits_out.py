@@ -46,7 +46,7 @@ from digits_data import (
     load,
     split_name,
 )
-from digits_map import draw, measure_map
+from digits_map import SETTINGS, draw, measure_map
 from digits_models import OURS, Estimator, Line
 from novelty_scores import judge_all
 from provenance import kept, peak_memory_mb
@@ -97,7 +97,7 @@ def measure(name: str, held_out: tuple[int, ...], seed: int, args, arrays: Path)
         arrays.parent.mkdir(parents=True, exist_ok=True)
         np.savez(arrays, mapping=mapping.astype(np.float32), y=data.y_test)
     row["history"] = line.history()
-    row["parameters"] = line.parameters()
+    row["parameters"] = parameters(held_out, name, seed, args)
     return {**row, "peak_memory_mb": peak_memory_mb()}
 
 
@@ -199,7 +199,8 @@ def parameters(split, name: str, seed: int, args) -> dict:
     """What is stored with a row that is measured now."""
     if split == ():
         return binarised.parameters(args.size)
-    return LINES[name](seed, args.size.epochs, args.set).parameters()
+    own = LINES[name](seed, args.size.epochs, args.set).parameters()
+    return own if split in ONE else own | SETTINGS  # no maps there
 
 
 def settings_of(stored: dict) -> dict:

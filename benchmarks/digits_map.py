@@ -14,9 +14,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from icecore_sk import ClusterTransformer
 from icecore_sk.metrics import clustering_accuracy, novel_class_report
 
-# A fifth of a digit's share of the test images. On six maps of 4,000 training images (three seeds of
-# UMAP, 10 and 15 neighbours) by a classifier that had not seen 3 and 4, ten clusters were found each
-# time, as with 0.03 and 0.05; with 0.01 there were eleven or twelve.
+# A fifth of a digit's share of the test images. On six maps of 4,000 training images (three seeds
+# of UMAP, 10 and 15 neighbours) by a classifier without 3 and 4, ten clusters were found each time,
+# as with 0.03 and 0.05; with 0.01 there were eleven or twelve.
 SMALLEST_SHARE = 0.02
 # Not as many as the smallest cluster has, which is HDBSCAN's default: a density so smooth joins two
 # digits that touch. With it nine to eleven clusters were found on those maps; on three of an

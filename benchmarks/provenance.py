@@ -94,9 +94,11 @@ def kept(path: Path, force: bool, measure) -> dict:
     """Read a result, or measure and write it."""
     if force or not path.exists():
         print(f"measuring {path.stem}", flush=True)
-        # The code is the one at the start: a commit made while it runs measured nothing.
-        measured, started = commit(), time.perf_counter()
-        result = {**measure(), **provenance(), "commit": measured}
+        # The code is the one at the start: a commit made while it runs measured nothing. So are the
+        # threads: where numba shares torch's OpenMP, the first map ends with as many as cores.
+        at_start = {"commit": commit(), "threads": torch.get_num_threads()}
+        started = time.perf_counter()
+        result = {**measure(), **provenance(), **at_start}
         result["took_seconds"] = time.perf_counter() - started
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")

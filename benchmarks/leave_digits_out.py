@@ -47,7 +47,7 @@ from digits_data import (
     split_name,
 )
 from digits_map import SETTINGS, draw, measure_map
-from digits_models import OURS, Estimator, Line
+from digits_models import OURS, TOGETHER, Estimator, Line
 from novelty_scores import judge_all
 from provenance import kept, peak_memory_mb
 from sklearn.metrics import accuracy_score
@@ -57,7 +57,6 @@ RESULTS = Path(__file__).parent / "results"
 LINES: dict[str, type[Line]] = {**OURS, **BASELINES}
 OF_MANY_SEEDS = ("ResNet18Classifier", "AutoEncoder", "VAE", "FlowVAE", "plain ResNet18")
 IN_FIVE = ("ResNet18Classifier, no exposure", "plain ResNet18", "raw pixels", "PCA + LOF")
-TOGETHER = "AutoEncoder + SelfLabelledClassifier"
 IN_ONE = (TOGETHER, "raw pixels", "PCA + LOF")
 SPLITS = {"pair": [PAIR], "five": FIVE, "one": ONE, BINARISED: [()]}
 

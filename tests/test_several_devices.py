@@ -47,7 +47,9 @@ CASES = {
     },
     "AutoEncoder": {"image_shape": (1, 8, 8), "scalar_weight": 1.0, **DECODER},
     "FlowVAE": {
-        "encoder": ResNet18Classifier(max_epochs=1, net_params={"encoder_width": 8}),
+        "encoder": ResNet18Classifier(
+            **PARAMS | {"max_epochs": 1}, net_params={"encoder_width": 8}
+        ),
         "early_stopping": True,
         "free_bits": 0.3,
         "kl_warmup": 2,

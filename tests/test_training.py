@@ -18,6 +18,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from icecore_sk import VAE, AutoEncoder, FlowVAE, ResNet18Classifier
 from icecore_sk._engine import Batches, HostRows, autocast_dtype
 from icecore_sk._images import ImageRows
+from icecore_sk.datasets import load_digit_images
 
 
 def weights(model):
@@ -400,18 +401,20 @@ def test_class_weight_is_scikit_learns(digits):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_learns_what_there_is_to_learn(name, digits):
-    X, y = digits
+def test_learns_what_there_is_to_learn(name):
+    X, y = load_digit_images(return_X_y=True)
+    # Neighbouring rows are of the same writers.
+    shuffled = np.random.default_rng(0).permutation(len(X))
+    train, rest = shuffled[:200], shuffled[200:]
     # A narrow one learns less.
     settings = dict(max_epochs=40, batch_size=50, **SMALL)
-    model = make_network(name, **settings).fit(X[:200], y[:200])
+    model = make_network(name, **settings).fit(X[train], y[train])
     if name == "ResNet18Classifier":
-        # Seeds differ by more than rounding may cost one of them (.83 to .95 of a hundred digits).
-        others = [clone(model).set_params(random_state=s).fit(X[:200], y[:200]) for s in (1, 2)]
-        assert np.mean([m.score(X[200:], y[200:]) for m in (model, *others)]) > 0.85
+        # .79 to .85 in twelve fits: six seeds, in float32 and in bfloat16.
+        assert model.score(X[rest], y[rest]) > 0.75
     else:
-        images, mean = X[200:] / 255, X[:200].mean(0) / 255
-        error = ((model.reconstruct(X[200:]) - images) ** 2).mean()
+        images, mean = X[rest] / 255, X[train].mean(0) / 255
+        error = ((model.reconstruct(X[rest]) - images) ** 2).mean()
         assert error < 0.9 * ((mean - images) ** 2).mean()
 
 

@@ -171,26 +171,20 @@ class AutoEncoder(Estimator):
         )
 
     def scores(self, data: Digits):
-        scores = scores_of_autoencoder(self.model, data, self.seed)
+        scorer = OutlierScorer(
+            FrozenEstimator(self.model),
+            n_neighbors=novelty_scores.N_NEIGHBORS,
+            metric="cosine",
+            random_state=self.seed,
+        )
+        table = scorer.fit(data.X).explain(data.X_test)
+        scores = {
+            "score_samples": self.model.score_samples(data.X_test),
+            "corrected_reconstruction": -table["corrected_reconstruction"].to_numpy(),
+            "outlier_scorer_images_cosine": table["score"].to_numpy(),
+        }
+        scores |= novelty_scores.of_space(self.space(data.X), self.space(data.X_test), self.seed)
         return scores | {WITH_PIXELS: with_pixels(data, scores[self.part])}
-
-
-def scores_of_autoencoder(model, data: Digits, seed: int) -> dict[str, np.ndarray]:
-    """Scores by reconstruction, by the latent space, and by both."""
-    scorer = OutlierScorer(
-        FrozenEstimator(model),
-        n_neighbors=novelty_scores.N_NEIGHBORS,
-        metric="cosine",
-        random_state=seed,
-    )
-    table = scorer.fit(data.X).explain(data.X_test)
-    scores = {
-        "score_samples": model.score_samples(data.X_test),
-        "corrected_reconstruction": -table["corrected_reconstruction"].to_numpy(),
-        "outlier_scorer_images_cosine": table["score"].to_numpy(),
-    }
-    near = novelty_scores.of_space(model.transform(data.X), model.transform(data.X_test), seed)
-    return scores | near
 
 
 def with_pixels(data: Digits, *scores: np.ndarray) -> np.ndarray:
@@ -252,7 +246,7 @@ class SelfLabelled(Estimator):
         return None
 
     def scores(self, data: Digits):
-        network, groups, vae = self.model.classifier_, self.model.classes_, self.model.clusterer_[0]
+        network, groups = self.model.classifier_, self.model.classes_
         logits, logits_new = (network.decision_function(X) for X in (data.X, data.X_test))
         H, H_new = self.space(data.X), self.space(data.X_test)
         # Its classes are clusters: of those that it sees itself, not of digits.
@@ -261,9 +255,7 @@ class SelfLabelled(Estimator):
         scores |= novelty_scores.details(
             network, data.X, found, data.X_test, self.seed, ["neighbours"]
         )
-        scores[WITH_PIXELS] = with_pixels(data, scores[self.part])
-        before = scores_of_autoencoder(vae, data, self.seed)
-        return scores | {f"first VAE, {name}": score for name, score in before.items()}
+        return scores | {WITH_PIXELS: with_pixels(data, scores[self.part])}
 
 
 class Together(Line):

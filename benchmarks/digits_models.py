@@ -30,11 +30,11 @@ N_CLUSTERS = 100
 TOGETHER = "AutoEncoder + SelfLabelledClassifier"
 WITH_PIXELS = "pixels_and_outlier_scorer"  # name of the mean rank of both
 CHOSEN = """\
-Settings were tried on training images alone, with other digits left out of them than 2 and 6: 3 and
-7, and 4, 5 and 8, for the classifier; 3 and 7 for the autoencoders; 1 and 9 for
-SelfLabelledClassifier. The fixed scores of the four networks are the best ones with 3 or 4 left out
-(`--choose --held-out 3 4`), and HDBSCAN's settings are those of maps of a classifier and an
-AutoEncoder there. So no setting was tuned on the digits of the pair; but eight epochs of the
+Settings were tried on training images alone, with other digits left out of them than 2 and 6: for
+the classifier 3 and 7, then 4, 5 and 8, then 3, 4, 5 and 8; for the autoencoders 3 and 7; for
+SelfLabelledClassifier 1 and 9. The fixed scores of the four networks are the best ones with 3 or 4
+left out (`--choose --held-out 3 4`), and HDBSCAN's settings are those of maps of a classifier and
+an AutoEncoder there. So no setting was tuned on the digits of the pair; but eight epochs of the
 classifier were taken again, for their time, when two rows of the pair with twelve were known (AUROC
 .9932 and .9943). In four of the five splits, and where one digit is left out, digits of these
 trials are among those to be found, though never their test images. There are two exceptions: that
@@ -125,10 +125,13 @@ class Classifier(Estimator):
         # Half the channels take less than half the time, and novel digits show no worse: with 3 and
         # 7 out of 12,000 training images, AUROC .988 of `details` after four epochs, .986 at 64.
         # As many images of no class as others: there the sum of the ranks of both neighbours is
-        # .989, .982 without such images, .986 with half as many.
+        # .989, .982 without such images, .986 with half as many. The mean of five places: with 3,
+        # 4, 5 and 8 out of 50,000 training images and looked for among the other 10,000, .9977 of
+        # the fixed score became .9981 (seeds 0 and 1); with turns and scales too .9982.
         return ResNet18Classifier(
             lr=2e-3,
             augmentation=AUGMENTATION,
+            average_views=True,
             outlier_exposure=1.0,
             max_epochs=self.epochs,
             net_params={"encoder_width": 32},

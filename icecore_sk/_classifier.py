@@ -17,7 +17,7 @@ from icecore_sk._chunks import Chunk
 from icecore_sk._images import edge_grey
 from icecore_sk._input import n_missing_labels
 from icecore_sk.nn import ClassificationLoss, ClassifierNet
-from icecore_sk.nn.augment import STRENGTHS, Augment, symmetric_views
+from icecore_sk.nn.augment import STRENGTHS, Augment, likely_views
 from icecore_sk.nn.composites import Composites
 
 BALANCED_SAMPLING = "balanced_sampling"
@@ -55,9 +55,12 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         ``{"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}``.
     average_views : bool, default=False
         Look at each image once for every "flip" and "quarter_turns" that `augmentation` has (up to
-        eight views, of which each takes its time), and average the next-to-last layer, which logits
-        and probabilities then follow from. Particles have no up or down, and the average does not
-        hang on how one happened to lie. May be set on a fitted classifier as well.
+        eight views), or where it has a "shift" alone, as it is and moved by a pixel to each of four
+        sides. Each view takes its time. Their mean is what `transform` and `intermediate_features`
+        return, and what logits and probabilities follow from: they hang less on how a particle
+        happened to lie, or where in its crop. With 3, 4, 5 and 8 left out of MNIST's training
+        images, one pair in 500 instead of one in 400 was ranked wrongly by neighbours. May be set
+        on a fitted classifier as well.
     outlier_exposure : float, default=0.0
         Train on images of no class too, as many as this share of the rows, between 0 and 1: parts
         of two training images of different classes, joined along a random line. They are a class
@@ -349,9 +352,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         features : ndarray of shape (n, 512) or, with scalars, (n, 512 + scalar_width), float32
             At the default "encoder_width".
         """
-        symmetries = self._symmetries()
-        (features,) = self._run(X, lambda net, batch: embed(net, batch, symmetries))
-        return features
+        return self._features(X, embed)
 
     def score_samples(self, X):
         r"""Return how much each row looks like something known; the higher, the more normal.
@@ -384,25 +385,29 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
 
     def _all_logits(self, X) -> np.ndarray:
         """Return the logits, with that of no class, where there is one, as the last."""
-        symmetries = self._symmetries()
         # The logits are linear in the features: their mean is that of the logits of all views.
-        (logits,) = self._run(X, lambda net, batch: net.classify(embed(net, batch, symmetries)))
+        kinds = self._kinds_of_views()
+        (logits,) = self._run(X, lambda net, batch: net.classify(mean(embed, net, batch, kinds)))
         return logits
 
-    def _symmetries(self) -> dict[str, bool]:
+    def _features(self, X, function) -> np.ndarray:
+        kinds = self._kinds_of_views()
+        return super()._features(X, lambda net, batch: mean(function, net, batch, kinds))
+
+    def _kinds_of_views(self) -> dict[str, bool]:
         """Which views of an image count as the same particle."""
         known = self.augmentation or {}
-        symmetries = {name: bool(known.get(name)) for name in ("flip", "quarter_turns")}
+        kinds = {name: bool(known.get(name)) for name in ("flip", "quarter_turns", "shift")}
         if not self.average_views:
-            return dict.fromkeys(symmetries, False)
-        if not any(symmetries.values()):
+            return {}
+        if not any(kinds.values()):
             raise ValueError(
-                f"average_views=True needs 'flip' or 'quarter_turns' in augmentation, which is "
-                f"{self.augmentation!r}: a network that was trained on none of these views does "
-                "not know them. Pass augmentation={'flip': True, 'quarter_turns': True}, or "
-                "average_views=False."
+                f"average_views=True needs 'flip', 'quarter_turns' or 'shift' in augmentation, "
+                f"which is {self.augmentation!r}: a network that was trained on none of these "
+                "views does not know them. Pass augmentation={'flip': True, 'quarter_turns': "
+                "True}, or average_views=False."
             )
-        return symmetries
+        return kinds
 
     @property
     def _n_features_out(self) -> int:
@@ -429,7 +434,7 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         return target if self.class_weight == BALANCED_SAMPLING else None
 
     def _make_augmentation(self, rows, generator):
-        self._symmetries()
+        self._kinds_of_views()
         if not self.augmentation:
             return None
         for name, value in self.augmentation.items():
@@ -547,7 +552,12 @@ class ResNet18Classifier(ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
         return StratifiedShuffleSplit(1, test_size=n_valid, random_state=seed)
 
 
-def embed(net: ClassifierNet, batch: dict[str, torch.Tensor], symmetries) -> torch.Tensor:
-    """Return the next-to-last layer of a batch, the mean over its views."""
-    views = symmetric_views(batch["image"], **symmetries)
-    return torch.stack([net.embed(view, batch.get("scalars")).float() for view in views]).mean(0)
+def embed(net: ClassifierNet, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the next-to-last layer of a batch."""
+    return net.embed(batch["image"], batch.get("scalars"))
+
+
+def mean(function, net: ClassifierNet, batch: dict[str, torch.Tensor], kinds) -> torch.Tensor:
+    """Return the mean of `function(net, batch)` over the views of the batch's images."""
+    views = likely_views(batch["image"], **kinds)
+    return torch.stack([function(net, batch | {"image": view}).float() for view in views]).mean(0)

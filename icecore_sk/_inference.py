@@ -47,7 +47,11 @@ class InferenceMixin(ImageInputMixin):
             The stage's maps, pooled to 2x2 where they are larger, and projected at random, by the
             same projection in every network of its width.
         """
-        (features,) = self._run(X, lambda net, batch: net.intermediate_features(batch["image"]))
+        return self._features(X, lambda net, batch: net.intermediate_features(batch["image"]))
+
+    def _features(self, X, function) -> np.ndarray:
+        """Return `function(module, batch)` of all rows; a subclass may look at them repeatedly."""
+        (features,) = self._run(X, function)
         return features
 
     def _run(self, X, function) -> list[np.ndarray]:

@@ -17,14 +17,24 @@ STRENGTHS = {
 }
 
 
-def symmetric_views(image: Tensor, flip: bool, quarter_turns: bool) -> list[Tensor]:
-    """Return every mirrored and turned view of a batch that `Augment` may draw, itself first."""
+def likely_views(
+    image: Tensor, flip: bool = False, quarter_turns: bool = False, shift: bool = False
+) -> list[Tensor]:
+    """Return views of a batch that `Augment` may draw too, the images themselves first.
+
+    Every mirrored and turned view; where there are none, the images moved by a pixel to each of
+    four sides, their edge drawn out.
+    """
     height, width = image.shape[2:]
     turns: tuple[int, ...] = (0,)
     if quarter_turns:
         turns = (0, 1, 2, 3) if height == width else (0, 2)
     sides = [image, image.flip(3)] if flip else [image]
     views = [side.rot90(turn, (2, 3)) for side in sides for turn in turns]
+    if shift and not (flip or quarter_turns):
+        padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+        corners = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # of the views in what is padded
+        views = [padded[:, :, y : y + height, x : x + width] for y, x in corners]
     return [view.contiguous(memory_format=torch.channels_last) for view in views]
 
 

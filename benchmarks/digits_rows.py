@@ -9,24 +9,6 @@ Group = dict[int, list[dict]]
 Read = Callable[[dict], float | None]
 
 
-def with_old(rows: list[dict], old: list[dict], lines: dict) -> list[dict]:
-    """Add rows of an earlier version of the script where there are no newer ones.
-
-    They have the AUROC alone of each score; which one is fixed, and whether labels were used, they
-    do not say themselves.
-    """
-    there = {(tuple(row.get("held_out", ())), row["model"], row["seed"]) for row in rows}
-    converted = [
-        row
-        | {"novelty": {name: {"auroc": v} for name, v in row["novelty_auroc"].items()}}
-        | {name: getattr(lines[row["model"]], name) for name in ("main_score", "supervised")}
-        for row in old
-        if row["model"] in lines
-        and (tuple(row["held_out"]), row["model"], row["seed"]) not in there
-    ]
-    return rows + converted
-
-
 def grouped(rows: Iterable[dict], splits: list[tuple[int, ...]], order: list[str]) -> dict:
     """Return a Group for each model; seeds that lack one of the splits are left out."""
     groups: dict[str, Group] = {name: {} for name in order}

@@ -29,7 +29,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import binarised
-import digits_rows
 import digits_table
 import numpy as np
 from baselines import BASELINES, NEEDS_EXTRA
@@ -257,15 +256,12 @@ def work_on(rows, args) -> None:
 def write_page(args) -> None:
     """Write tables and maps of all rows that are there, measured now or before."""
     paths = sorted(args.out.glob("*/*_seed*.json"))
-    stored = [row for row in map(json.loads, map(Path.read_text, paths)) if is_current(row, args)]
-    is_table = args.out == RESULTS / "leave_digits_out"
-    old = sorted(RESULTS.glob("leave_*_out_*_seed*.json")) if is_table else []
-    rows = digits_rows.with_old(stored, [json.loads(path.read_text()) for path in old], LINES)
+    rows = [row for row in map(json.loads, map(Path.read_text, paths)) if is_current(row, args)]
     args.out.mkdir(parents=True, exist_ok=True)
     seeds = {name: row_file(args.work, PAIR, name, 0).with_suffix(".npz") for name in LINES}
     title = f"Test images of MNIST, {' and '.join(map(str, PAIR))} never seen in training"
     # Of some models alone it would stand in place of a picture of all.
-    if all(file.exists() for file in with_maps(stored, seeds)):
+    if all(file.exists() for file in with_maps(rows, seeds)):
         draw(seeds, title, args.out / "maps.png")
     has_maps = (args.out / "maps.png").exists()
     page = digits_table.page(rows, list(LINES), list(OURS), has_maps, banner(args))
@@ -286,9 +282,9 @@ def banner(args) -> str:
     return "" if args.is_table else f"**Not the table: {args.out.name.replace('_', ' ')}.**"
 
 
-def with_maps(stored: list[dict], files: dict[str, Path]) -> list[Path]:
+def with_maps(rows: list[dict], files: dict[str, Path]) -> list[Path]:
     """Files of the maps that the pair's first rows have."""
-    of_pair = [row for row in stored if row.get("held_out") == list(PAIR) and row["seed"] == 0]
+    of_pair = [row for row in rows if row.get("held_out") == list(PAIR) and row["seed"] == 0]
     return [files[row["model"]] for row in of_pair if row["model"] in files and "kmeans10" in row]
 
 

@@ -36,7 +36,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     - sparsity: that distance as a multiple of the neighbours' own (in the manner of [2]_); beside a
       dense group.
     - detail_distance: mean distance to the nearest rows in the third of the four stages of the
-      embedder's network; made of other parts, which its last layer may have forgotten.
+      embedder's network; made of other parts, which its last layer may have forgotten. Of networks
+      side by side in a FeatureUnion, in the stages of all of them.
     - class_distance: Mahalanobis distance to the nearest known class [5]_.
     - size: the largest particles.
     - disagreement: the scalar that departs most from that of the row's neighbours, itself left
@@ -387,7 +388,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             skipped = {"reconstruction", *(["size"] if self._size_column is None else [])}
             # An autoencoder forgets no more details than it reconstructs badly. With stars and
             # springs among drawn particles AUROC was .791 with them, .810 without.
-            if reading.has_network:
+            if reading.reconstructs:
                 skipped.add("detail_distance")
             self.components_ = [
                 name for name in COMPONENTS if not missing[name] and name not in skipped

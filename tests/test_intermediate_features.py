@@ -7,7 +7,8 @@ from conftest import NARROW
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer
 
 from icecore_sk import (
     AutoEncoder,
@@ -101,6 +102,40 @@ def test_auto_takes_no_details_where_images_are_reconstructed(textures):
     frozen = FrozenEstimator(AutoEncoder(2, max_epochs=1, random_state=0, **NARROW).fit(X))
     assert "detail_distance" not in OutlierScorer(frozen).fit(X).components_
     asked = OutlierScorer(frozen, components=["detail_distance"]).fit(X)
+    assert asked.components_ == ["detail_distance"]
+
+
+def test_networks_side_by_side_are_looked_at_together(classifier, textures):
+    X, y = textures
+    inside = make_pipeline(ImageMinMaxScaler(), ResNet18Classifier(max_epochs=1, **NARROW))
+    union = FeatureUnion([("a", FrozenEstimator(classifier)), ("no", "drop"), ("b", inside)])
+    scorer = OutlierScorer(union, components=["detail_distance"], random_state=0).fit(X, y)
+    scaler, network = (step for _, step in scorer.embedder_.transformer_list[2][1].steps)
+    rows = np.hstack(
+        [
+            classifier.intermediate_features(X),
+            network.intermediate_features(scaler.transform(X)),
+        ]
+    )
+    by_rows = OutlierScorer(components=["distance"]).fit(rows)
+    np.testing.assert_allclose(scorer.score_samples(X), by_rows.score_samples(rows), rtol=1e-6)
+    assert "detail_distance" in OutlierScorer(FrozenEstimator(union.fit(X, y))).fit(X).components_
+
+
+def rows_of(X):
+    return X.reshape(len(X), -1)
+
+
+def test_a_union_has_details_where_all_its_members_have(classifier, textures):
+    X = textures[0][:40]
+    frozen = FrozenEstimator(classifier)
+    mixed = FrozenEstimator(make_union(frozen, FunctionTransformer(rows_of)).fit(X))
+    with pytest.raises(ValueError, match="'detail_distance', which needs an embedder with"):
+        OutlierScorer(mixed, components=["detail_distance"]).fit(X)
+    reconstructs = FrozenEstimator(AutoEncoder(2, max_epochs=1, random_state=0, **NARROW).fit(X))
+    both = FrozenEstimator(make_union(frozen, reconstructs).fit(X))
+    assert "detail_distance" not in OutlierScorer(both).fit(X).components_
+    asked = OutlierScorer(both, components=["detail_distance"]).fit(X)
     assert asked.components_ == ["detail_distance"]
 
 

@@ -1,12 +1,12 @@
 """What a fitted embedder says of X: the space, the images, the scalars and the loss."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 
 from icecore_sk import _images
 
@@ -29,12 +29,12 @@ class Embedding:
     def __init__(self, embedder):
         self.embedder = embedder
         self._steps = list(steps(embedder))
-        self._last = self._last_with("reconstruct")
-        self._looking = self._last_with("intermediate_features")
+        self._last = self._last_that(lambda step: hasattr(step, "reconstruct"))
+        self._looking = self._last_that(looks)
 
-    def _last_with(self, method: str) -> int | None:
-        having = [i for i, step in enumerate(self._steps) if hasattr(step, method)]
-        return having[-1] if having else None
+    def _last_that(self, can: Callable[[object], bool]) -> int | None:
+        able = [i for i, step in enumerate(self._steps) if can(step)]
+        return able[-1] if able else None
 
     @property
     def network(self):
@@ -42,10 +42,16 @@ class Embedding:
         return None if self._last is None else self._steps[self._last]
 
     @property
+    def reconstructs(self) -> bool:
+        """Whether any step reconstructs images, or any of those that a union has side by side."""
+        unions = [step for step in self._steps if isinstance(step, FeatureUnion)]
+        beside = [member for union in unions for member in members(union)]
+        return self.network is not None or any(member.reconstructs for member in beside)
+
+    @property
     def image_shape(self):
         """Shape of the images that a step was fitted with, or None."""
-        shapes = (getattr(step, "image_shape_", None) for step in self._steps)
-        return next((shape for shape in shapes if shape is not None), None)
+        return next((shape for shape in map(shape_of, self._steps) if shape is not None), None)
 
     @property
     def inverts(self) -> bool:
@@ -71,10 +77,12 @@ class Embedding:
         return self._looking is not None
 
     def intermediate(self, X) -> np.ndarray:
-        """Return what the third stage of the last network sees of X."""
+        """Return what the third stage of the last network, or networks side by side, sees of X."""
         assert self._looking is not None
-        step = self._steps[self._looking]
-        return np.asarray(step.intermediate_features(self._input_of(self._looking, X)))
+        step, X = self._steps[self._looking], self._input_of(self._looking, X)
+        if isinstance(step, FeatureUnion):
+            return np.hstack([member.intermediate(X) for member in members(step)])
+        return np.asarray(step.intermediate_features(X))
 
     def _input_of(self, number: int | None, X):
         """X as it reaches a step."""
@@ -107,6 +115,31 @@ class Embedding:
     def loss_unit(self) -> str:
         told = self.network is not None and hasattr(self.network, "score_samples")
         return "nats" if told else "mean squared error"
+
+
+def members(union: FeatureUnion) -> list[Embedding]:
+    """Return the embedders whose features a FeatureUnion puts side by side."""
+    return [
+        Embedding(member)
+        for _, member in union.transformer_list
+        if member not in ("drop", "passthrough")
+    ]
+
+
+def looks(step) -> bool:
+    """Whether a step tells what the third stage of its networks sees: of a union, all of them."""
+    if isinstance(step, FeatureUnion):
+        able = [member.looks for member in members(step)]
+        return bool(able) and all(able)
+    return hasattr(step, "intermediate_features")
+
+
+def shape_of(step):
+    """Shape of the images that a step was fitted with, or None."""
+    if isinstance(step, FeatureUnion):
+        shapes = (member.image_shape for member in members(step))
+        return next((shape for shape in shapes if shape is not None), None)
+    return getattr(step, "image_shape_", None)
 
 
 def image_rows(X, image_shape) -> _images.ImageRows | None:

@@ -60,6 +60,11 @@ class Reading:
         return self._embedding is not None and self._embedding.network is not None
 
     @property
+    def reconstructs(self) -> bool:
+        """Whether the embedder has a network that reconstructs images, if only beside others."""
+        return self._embedding is not None and self._embedding.reconstructs
+
+    @property
     def has_loss(self) -> bool:
         return self.has_network or (self._embedding is not None and self._embedding.inverts)
 

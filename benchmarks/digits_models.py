@@ -15,9 +15,10 @@ import numpy as np
 from digits_data import Digits
 from joblib import Memory
 from provenance import commit
+from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 
 import icecore_sk
 from icecore_sk import OutlierScorer, ResNet18Classifier, SelfLabelledClassifier
@@ -27,6 +28,7 @@ AUGMENTATION = {"rotate": 12, "shift": 0.06, "scale": 0.1}
 CLASSIFIER_EPOCHS = 8
 LATENT_DIM = 16
 N_CLUSTERS = 100
+TWO = "two ResNet18Classifiers"
 TOGETHER = "AutoEncoder + SelfLabelledClassifier"
 WITH_PIXELS = "pixels_and_outlier_scorer"  # name of the mean rank of both
 CHOSEN = """\
@@ -141,13 +143,41 @@ class Classifier(Estimator):
     def predict(self, X):
         return self.model.predict(X)
 
+    def logits(self, X):
+        return self.model.decision_function(X)
+
     def scores(self, data: Digits):
-        logits, logits_new = (self.model.decision_function(X) for X in (data.X, data.X_test))
+        logits, logits_new = self.logits(data.X), self.logits(data.X_test)
         H, H_new = self.space(data.X), self.space(data.X_test)
         scores = novelty_scores.of_classifier(H, logits, data.y, H_new, logits_new, self.seed)
         return scores | novelty_scores.details(
             self.model, data.X, data.y, data.X_test, self.seed, ["neighbours"]
         )
+
+
+class TwoClassifiers(Classifier):
+    """Two such classifiers, whose features stand side by side."""
+
+    def unfitted(self):
+        # With 3, 4, 5 and 8 left out as above: .9985, of one .9979 (scores of `OutlierScorer`).
+        seeds = {"first": 2 * self.seed, "second": 2 * self.seed + 1}
+        one = super().unfitted()
+        return FeatureUnion([(k, clone(one).set_params(random_state=v)) for k, v in seeds.items()])
+
+    def parameters(self):
+        of_members = {k: v for k, v in self.unfitted().get_params().items() if "__" in k}
+        return Line.parameters(self) | {k: repr(v) for k, v in of_members.items()}
+
+    def history(self):
+        return None
+
+    def predict(self, X):
+        classes = self.model.transformer_list[0][1].classes_
+        return classes[self.logits(X).argmax(axis=1)]
+
+    def logits(self, X):
+        members = [member for _, member in self.model.transformer_list]
+        return np.mean([member.decision_function(X) for member in members], axis=0)
 
 
 class ClassifierWithoutExposure(Classifier):
@@ -301,6 +331,7 @@ def with_names(parts: dict[str, dict]) -> dict:
 
 OURS = {
     "ResNet18Classifier": Classifier,
+    TWO: TwoClassifiers,
     "ResNet18Classifier, no exposure": ClassifierWithoutExposure,
     "AutoEncoder": AutoEncoder,
     "VAE": VAE,

@@ -46,7 +46,7 @@ from digits_data import (
     split_name,
 )
 from digits_map import SETTINGS, draw, measure_map
-from digits_models import OURS, TOGETHER, Estimator, Line
+from digits_models import OURS, TOGETHER, TWO, Estimator, Line
 from novelty_scores import judge_all
 from provenance import kept, peak_memory_mb
 from sklearn.metrics import accuracy_score
@@ -54,8 +54,14 @@ from sklearn.neighbors import KNeighborsClassifier
 
 RESULTS = Path(__file__).parent / "results"
 LINES: dict[str, type[Line]] = {**OURS, **BASELINES}
-OF_MANY_SEEDS = ("ResNet18Classifier", "AutoEncoder", "VAE", "FlowVAE", "plain ResNet18")
-IN_FIVE = ("ResNet18Classifier, no exposure", "plain ResNet18", "raw pixels", "PCA + LOF")
+OF_MANY_SEEDS = ("ResNet18Classifier", TWO, "AutoEncoder", "VAE", "FlowVAE", "plain ResNet18")
+IN_FIVE = (
+    "ResNet18Classifier",
+    "ResNet18Classifier, no exposure",
+    "plain ResNet18",
+    "raw pixels",
+    "PCA + LOF",
+)
 IN_ONE = (TOGETHER, "raw pixels", "PCA + LOF")
 SPLITS = {"pair": [PAIR], "five": FIVE, "one": ONE, BINARISED: [()]}
 
@@ -139,7 +145,7 @@ def usual_seeds(split: tuple[int, ...], name: str, seeds: list[int]) -> list[int
     """Return the seeds of a model where none is named: a night of two cores has eight hours."""
     if split in FIVE:
         # They are about labels: networks without are measured on the pair.
-        if name == "ResNet18Classifier":
+        if name == TWO:
             return seeds
         return seeds[:1] if name in IN_FIVE else []
     if split in ONE:

@@ -1,5 +1,6 @@
 """The map of all test images: how it is made, what it shows of the digits, and its picture."""
 
+import math
 import time
 import warnings
 from pathlib import Path
@@ -79,7 +80,7 @@ def draw(maps: dict[str, Path], title: str, path: Path) -> None:
     found = {name: file for name, file in maps.items() if file.exists()}
     if not found:
         return
-    n_columns = min(3, len(found))
+    n_columns = min(3, math.ceil(math.sqrt(len(found))))
     n_rows = -(-len(found) // n_columns)
     size = (5 * n_columns, 5 * n_rows)
     figure, axes = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained")

@@ -8,6 +8,7 @@ from parts import write_part
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "benchmarks" / "results"
 HEADING = re.compile(r"^#+ ", re.MULTILINE)
+PICTURE = re.compile(r"^!\[.*\]\(.*\.png\)\n*", re.MULTILINE)
 # What the folders hold, in the order of the page. A folder without tables yet has no section.
 SECTIONS = {
     "leave_digits_out": (
@@ -38,6 +39,12 @@ SECTIONS = {
 }
 
 
+def kept(pattern: str) -> list[Path]:
+    """Return the results that are committed: quick ones lie in a folder that git ignores."""
+    found = sorted(RESULTS.rglob(pattern))
+    return [path for path in found if "work" not in path.relative_to(RESULTS).parts]
+
+
 def section_of(path: Path) -> str:
     """Return the key of the section that a file of results belongs to."""
     folder = path.relative_to(RESULTS).parts[0]
@@ -53,11 +60,7 @@ def title_of(path: Path, heading: str) -> str:
 
 def make_part() -> str:
     """Return the sections as Markdown."""
-    files = [
-        path
-        for path in sorted(RESULTS.rglob("*.md"))
-        if "work" not in path.relative_to(RESULTS).parts
-    ]
+    files = kept("*.md")
     lines = []
     for key, (heading, words) in SECTIONS.items():
         own = [path for path in files if section_of(path) == key]
@@ -70,6 +73,7 @@ def make_part() -> str:
                 lines += [f"### {title_of(path, heading)}", ""]
             # A file's title is the section's, and its other headings go below that.
             text = re.sub(r"\A# .*\n+", "", text)
+            text = PICTURE.sub("", text)  # they follow, with a path from here
             deeper = "#" if len(own) == 1 else "##"
             lines += [HEADING.sub(lambda found, more=deeper: more + found[0], text), ""]
         lines += pictures(key)
@@ -78,7 +82,7 @@ def make_part() -> str:
 
 def pictures(key: str) -> list[str]:
     """Return the figures that lie beside a section's tables."""
-    found = [path for path in sorted(RESULTS.rglob("*.png")) if section_of(path) == key]
+    found = [path for path in kept("*.png") if section_of(path) == key]
     lines = []
     for path in found:
         place = path.relative_to(REPOSITORY).as_posix()

@@ -132,6 +132,10 @@ def test_a_union_has_details_where_all_its_members_have(classifier, textures):
     mixed = FrozenEstimator(make_union(frozen, FunctionTransformer(rows_of)).fit(X))
     with pytest.raises(ValueError, match="'detail_distance', which needs an embedder with"):
         OutlierScorer(mixed, components=["detail_distance"]).fit(X)
+    of_rows = ResNet18Classifier(image_shape=(1, 16, 16), max_epochs=1, random_state=0, **NARROW)
+    beside_pixels = FeatureUnion([("network", of_rows), ("pixels", "passthrough")])
+    scorer = OutlierScorer(beside_pixels).fit(rows_of(X), textures[1][:40])
+    assert "detail_distance" not in scorer.components_
     reconstructs = FrozenEstimator(AutoEncoder(2, max_epochs=1, random_state=0, **NARROW).fit(X))
     both = FrozenEstimator(make_union(frozen, reconstructs).fit(X))
     assert "detail_distance" not in OutlierScorer(both).fit(X).components_

@@ -119,11 +119,7 @@ class Embedding:
 
 def members(union: FeatureUnion) -> list[Embedding]:
     """Return the embedders whose features a FeatureUnion puts side by side."""
-    return [
-        Embedding(member)
-        for _, member in union.transformer_list
-        if member not in ("drop", "passthrough")
-    ]
+    return [Embedding(member) for _, member in union.transformer_list if member != "drop"]
 
 
 def looks(step) -> bool:

@@ -49,6 +49,7 @@ from icecore_sk._engine import (
     settle_threads,
 )
 from icecore_sk._inference import InferenceMixin
+from icecore_sk._input import known_labels
 from icecore_sk._network_state import NetworkStateMixin
 from icecore_sk._random import draw_seed, spawn_generators
 from icecore_sk.nn.encoder import STEMS, initialise
@@ -361,7 +362,7 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEsti
             weights.update(array.tobytes())
         return {name: repr(value) for name, value in params.items()} | {
             "estimator": type(self).__name__,
-            "X": digest(rows),
+            "X": _images.digest(rows),
             "y": "" if target is None else hashlib.blake2b(target.tobytes()).hexdigest(),
             "starting weights": weights.hexdigest(),
             "torch": torch.__version__,
@@ -494,20 +495,3 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEsti
 
     def _nonfinite_advice(self) -> str:
         return f"Lower lr (now {self.lr}) or pass precision='float32'."
-
-
-def known_labels(y: np.ndarray) -> np.ndarray:
-    """Mask of the rows with a label, given as objects: not None, not NaN or NA, not -1."""
-    known = ~pd.isna(y)
-    known[known] = y[known] != -1  # NA is neither equal nor unequal
-    return known
-
-
-def digest(rows: _images.ImageRows) -> str:
-    """Hash all pixels and scalars, so that a checkpoint knows its data."""
-    digest = hashlib.blake2b(f"{rows.image_shape}{rows.dtype}".encode())
-    for index in _images.blocks(len(rows), rows.image_shape):
-        digest.update(rows.gather(index).tobytes())
-        if rows.scalars is not None:
-            digest.update(np.ascontiguousarray(rows.scalars[index]).tobytes())
-    return digest.hexdigest()

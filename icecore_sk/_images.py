@@ -5,6 +5,7 @@ particle table (a DataFrame with one Arrow tensor column). After reading, all th
 thing: views of shape (n, C, H, W) in their own dtype, and an array of scalars or None.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 
@@ -286,6 +287,16 @@ def is_black_and_white(rows: ImageRows) -> bool:
         bool(np.isin(rows.gather(index), (0, white)).all())
         for index in blocks(len(rows), rows.image_shape)
     )
+
+
+def digest(rows: ImageRows) -> str:
+    """Hash all pixels and scalars, so that a checkpoint knows its data."""
+    digest = hashlib.blake2b(f"{rows.image_shape}{rows.dtype}".encode())
+    for index in blocks(len(rows), rows.image_shape):
+        digest.update(rows.gather(index).tobytes())
+        if rows.scalars is not None:
+            digest.update(np.ascontiguousarray(rows.scalars[index]).tobytes())
+    return digest.hexdigest()
 
 
 def replace_images(X, rows: ImageRows, images: np.ndarray):

@@ -12,6 +12,13 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, va
 from icecore_sk import _images
 
 
+def known_labels(y: np.ndarray) -> np.ndarray:
+    """Mask of the rows with a label, given as objects: not None, not NaN or NA, not -1."""
+    known = ~pd.isna(y)
+    known[known] = y[known] != -1  # NA is neither equal nor unequal
+    return known
+
+
 def n_missing_labels(y) -> int:
     """Count None, NaN and NA in labels that are no array yet.
 

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from icecore_sk import _images
-from icecore_sk._base import known_labels
+from icecore_sk._input import known_labels
 from icecore_sk._outliers.classes import ClassDistances
 from icecore_sk._outliers.drawn import FEATURES, UsualLoss
 from icecore_sk._outliers.neighbours import ALGORITHMS, Neighbours

@@ -14,8 +14,9 @@ from sklearn.pipeline import make_pipeline
 from icecore_sk import VAE, ResNet18Classifier, SelfLabelledClassifier
 from icecore_sk.datasets import load_particles, make_particles, save_particles
 from icecore_sk.survey import Survey, survey
+from icecore_sk.survey._maps import cluster
 from icecore_sk.survey._steps import Steps
-from icecore_sk.survey._workflow import cluster, read_labelled
+from icecore_sk.survey._workflow import read_labelled
 from icecore_sk.survey.cli import main
 
 N = 90
@@ -228,7 +229,7 @@ def test_a_damaged_result_is_made_again_and_said_so(tmp_path):
 
 
 def test_many_rows_are_clustered_by_a_sample(monkeypatch):
-    monkeypatch.setattr("icecore_sk.survey._workflow.MOST_CLUSTERED", 200)
+    monkeypatch.setattr("icecore_sk.survey._maps.MOST_CLUSTERED", 200)
     rng = np.random.RandomState(0)
     mapping = np.vstack([rng.normal(m, 0.1, (300, 2)) for m in (0, 5)])
     _, labels = cluster(mapping, 50, 0)

@@ -6,6 +6,9 @@ from sklearn.metrics import euclidean_distances
 
 from icecore_sk.plotting._pictures import TEXT_COLOUR
 
+# Shares of a scalar, in percent, between which its colours change: beyond lie the heavy tails.
+COLOUR_RANGE = (1, 99)
+
 
 def point_style(n: int, n_points: int | None = None) -> dict:
     """Return how n points are drawn: smaller and lighter the more, so that 100,000 stay a map.
@@ -97,6 +100,29 @@ def names_fit(coordinates: np.ndarray, groups: dict) -> bool:
         if above < 0.045 and beside < 0.012 * (lengths[i] + lengths[j]):
             return False
     return True
+
+
+def colour_range(values: np.ndarray, log: bool):
+    """Return the norm of a scalar's colours, and at which ends the bar points on to more."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    known = values[np.isfinite(values)]
+    if not len(known):
+        raise ValueError(
+            "values has no finite number to colour by. Pass values=None for a plain map."
+        )
+    if log and (known <= 0).any():
+        raise ValueError(
+            f"log=True needs positive values, but {int((known <= 0).sum())} are 0 or below "
+            f"(the smallest is {known.min():.3g}). Pass log=False."
+        )
+    low, high = np.percentile(known, COLOUR_RANGE)
+    if low == high:
+        # Nearly all values are one: the few others are all there is to see.
+        low, high = known.min(), known.max()
+    ends = {(False, False): "neither", (True, False): "min", (False, True): "max"}
+    beyond = bool((values < low).any()), bool((values > high).any())
+    return (LogNorm if log else Normalize)(low, high), ends.get(beyond, "both")
 
 
 def colour_bar(figure, axes, norm, colours: str, extend: str):

@@ -15,6 +15,7 @@ from icecore_sk.plotting._pictures import (
 from icecore_sk.plotting._points import (
     as_scalar,
     colour_bar,
+    colour_range,
     middle_of,
     names_fit,
     point_style,
@@ -40,8 +41,6 @@ SCALAR_COLOURS = "viridis"
 KINDS = ("auto", "category", "scalar", "plain")
 # Categories with a colour and marker of their own; smaller ones beyond are drawn as one.
 MAX_CATEGORIES = 40
-# Shares of a scalar, in percent, between which its colours change: beyond lie the heavy tails.
-COLOUR_RANGE = (1, 99)
 
 
 class ParticleMapDisplay:
@@ -421,39 +420,17 @@ class ParticleMapDisplay:
     # ---------------------------------------------------------------- scalars
 
     def _plot_scalar(self, log: bool) -> None:
-        from matplotlib.colors import LogNorm, Normalize
-
         values = as_scalar(self.values)
         missing = np.isnan(values)
-        known = values[np.isfinite(values)]
-        if not len(known):
-            raise ValueError(
-                "values has no finite number to colour by. Pass values=None for a plain map."
-            )
-        if log and (known <= 0).any():
-            raise ValueError(
-                f"log=True needs positive values, but {int((known <= 0).sum())} are 0 or below "
-                f"(the smallest is {known.min():.3g}). Pass log=False."
-            )
-        low, high = np.percentile(known, COLOUR_RANGE)
-        if low == high:
-            # Nearly all values are one: the few others are all there is to see.
-            low, high = known.min(), known.max()
-        norm = (LogNorm if log else Normalize)(low, high)
-        below, above = (values < low).any(), (values > high).any()
-        self._extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max"}.get(
-            (int(below), int(above)), "both"
-        )
+        self._norm, self._extend = colour_range(values, log)
         if missing.any():
             self._plot_grey(missing, MISSING_COLOUR)
             write_note(self.ax_, f"missing: {missing.sum():,} of {len(values):,}")
         shown = shuffled_rows(len(values))
         shown = shown[~missing[shown]]
-        self._norm = norm
-        clipped = np.clip(values[shown], low, high)  # infinity has a colour, too
-        self.ax_.scatter(
-            *self.coordinates[shown].T, c=clipped, norm=norm, cmap=SCALAR_COLOURS, **self._style
-        )
+        clipped = np.clip(values[shown], self._norm.vmin, self._norm.vmax)  # infinity has a colour
+        style = {"norm": self._norm, "cmap": SCALAR_COLOURS, **self._style}
+        self.ax_.scatter(*self.coordinates[shown].T, c=clipped, **style)
 
     def _colour_bar(self, axes) -> None:
         bar = colour_bar(self.figure_, axes, self._norm, SCALAR_COLOURS, self._extend)

@@ -1,7 +1,6 @@
 """The survey: from particles to maps, clusters, explained outliers and how far they agree."""
 
 import time
-import warnings
 from itertools import combinations
 
 import numpy as np
@@ -9,28 +8,25 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.cluster import HDBSCAN
 from sklearn.frozen import FrozenEstimator
-from sklearn.manifold import TSNE
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from icecore_sk import __version__
-from icecore_sk._base import digest, known_labels
 from icecore_sk._class_filter import ClassFilter
 from icecore_sk._classifier import ResNet18Classifier
-from icecore_sk._cluster_transformer import ClusterTransformer
-from icecore_sk._images import image_columns, read_table
+from icecore_sk._images import digest, image_columns, read_table
+from icecore_sk._input import known_labels
 from icecore_sk._outlier_scorer import OutlierScorer
 from icecore_sk._random import seeded
 from icecore_sk._scalar_preprocessor import scalar_preprocessor
 from icecore_sk._vae import VAE
 from icecore_sk.metrics import cluster_stability, map_consistency
+from icecore_sk.survey._maps import cluster, reduce, sample_to_cluster, spread
 from icecore_sk.survey._results import Survey, versions
 from icecore_sk.survey._steps import Steps
 from icecore_sk.survey.report import need_bokeh
 
 AUGMENTATION = {"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}
 LEAST = 50
-# HDBSCAN of scikit-learn takes a time that grows with the square of the rows.
-MOST_CLUSTERED = 30_000
 # For their stability the clusters are found a dozen times.
 MOST_REPEATED = 5000
 
@@ -430,50 +426,6 @@ def default_classifier(max_epochs: int) -> ResNet18Classifier:
         class_weight="balanced_sampling",
         augmentation=AUGMENTATION,
     )
-
-
-def reduce(features: np.ndarray, method: str, seed: int):
-    """Return a fitted UMAP or t-SNE and its map."""
-    from umap import UMAP
-
-    near = min(15, len(features) - 1)
-    if method == "UMAP":
-        reducer = UMAP(min_dist=0.0, n_neighbors=near, random_state=seed)
-    else:
-        reducer = TSNE(random_state=seed)
-    with warnings.catch_warnings():
-        # UMAP says each time that a seed costs it the second core; the seed is wanted.
-        warnings.filterwarnings("ignore", message="n_jobs value")
-        mapping = reducer.fit_transform(features)
-    return reducer, mapping
-
-
-def cluster(mapping: np.ndarray, min_cluster_size: int, seed: int):
-    """Return fitted clusters and the label of each row.
-
-    Of many rows a sample is clustered, whose nearest member names the others' cluster.
-    """
-    rows, size = sample_to_cluster(len(mapping), min_cluster_size, MOST_CLUSTERED, seed)
-    model = ClusterTransformer(HDBSCAN(min_cluster_size=size, copy=True)).fit(mapping[rows])
-    labels = model.labels_ if len(rows) == len(mapping) else model.predict(mapping)
-    return model, labels
-
-
-def sample_to_cluster(n: int, min_cluster_size: int, most: int, seed: int):
-    """Return all row numbers, or `most` of them in order, and the cluster size for as many."""
-    rows = np.arange(n)
-    if n > most:
-        rows = np.sort(np.random.RandomState(seed).permutation(n)[:most])
-    return rows, max(5, round(min_cluster_size * len(rows) / n))
-
-
-def spread(values, keep: np.ndarray, missing, dtype=None):
-    """Put values of the kept rows among all rows."""
-    if keep.all() and dtype is None:
-        return values
-    full = pd.Series(missing, index=range(len(keep)), dtype=dtype or object)
-    full[keep] = values
-    return full.array if dtype else full.infer_objects().to_numpy()
 
 
 def fingerprint(X: pd.DataFrame) -> list:

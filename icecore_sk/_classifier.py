@@ -1,6 +1,7 @@
 """ResNet18 as a scikit-learn classifier and transformer."""
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,11 +51,11 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
     average_views : bool, default=False
         Look at each image once for every "flip" and "quarter_turns" that `augmentation` has (up to
         eight views), or where it has a "shift" alone, as it is and moved by a pixel to each of four
-        sides. Each view takes its time. Their mean is what `transform` and `intermediate_features`
-        return, and what logits and probabilities follow from: they hang less on how a particle
-        happened to lie, or where in its crop. With 3, 4, 5 and 8 left out of MNIST's training
-        images, one pair in 500 instead of one in 400 was ranked wrongly by neighbours. May be set
-        on a fitted classifier as well.
+        sides, if the shift comes to a pixel. Each view takes its time. Their mean is what
+        `transform` and `intermediate_features` return, and what logits and probabilities follow
+        from: they hang less on how a particle happened to lie, or where in its crop. With 3, 4, 5
+        and 8 left out of MNIST's training images, one pair in 500 instead of one in 400 was ranked
+        wrongly by neighbours. May be set on a fitted classifier as well.
     outlier_exposure : float, default=0.0
         Train on images of no class too, as many as this share of the rows, between 0 and 1: parts
         of two training images of different classes, joined along a random line. They are a class
@@ -388,10 +389,10 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
         kinds = self._kinds_of_views()
         return super()._features(X, lambda net, batch: mean(function, net, batch, kinds))
 
-    def _kinds_of_views(self) -> dict[str, bool]:
+    def _kinds_of_views(self) -> dict[str, Any]:
         """Which views of an image count as the same particle."""
         known = self.augmentation or {}
-        kinds = {name: bool(known.get(name)) for name in ("flip", "quarter_turns", "shift")}
+        kinds = {name: known.get(name, 0) for name in ("flip", "quarter_turns", "shift")}
         if not self.average_views:
             return {}
         if not any(kinds.values()):
@@ -428,10 +429,7 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
         return target if self.class_weight == BALANCED_SAMPLING else None
 
     def _make_augmentation(self, rows, generator):
-        self._kinds_of_views()
-        if not self.augmentation:
-            return None
-        for name, value in self.augmentation.items():
+        for name, value in (self.augmentation or {}).items():
             if name not in STRENGTHS:
                 raise ValueError(
                     f"augmentation has the unknown entry {name!r}; expected some of "
@@ -441,6 +439,9 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
                 raise ValueError(
                     f"augmentation[{name!r}]={value!r} must be between 0 and {STRENGTHS[name]}."
                 )
+        self._kinds_of_views()  # whether there are any to average
+        if not self.augmentation:
+            return None
         return Augment(generator, fill=edge_grey(rows), **self.augmentation)
 
     @property

@@ -50,6 +50,12 @@ def test_views_are_all_different_and_of_one_shape(shape, kinds, n):
     assert views[0].equal(image)
 
 
+def test_a_shift_of_less_than_a_pixel_moves_nothing():
+    image = torch.arange(80.0).reshape(1, 1, 8, 10)
+    assert len(likely_views(image, shift=0.06)) == 3  # .48 of a pixel down, .6 to the right
+    assert len(likely_views(image, shift=0.04)) == 1
+
+
 def test_a_shift_moves_by_a_pixel_to_each_side_and_draws_the_edge_out():
     image = torch.arange(12.0).reshape(1, 1, 3, 4)
     _, *moved = likely_views(image, shift=True)

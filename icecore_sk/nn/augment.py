@@ -18,12 +18,13 @@ STRENGTHS = {
 
 
 def likely_views(
-    image: Tensor, flip: bool = False, quarter_turns: bool = False, shift: bool = False
+    image: Tensor, flip: bool = False, quarter_turns: bool = False, shift: float = 0.0
 ) -> list[Tensor]:
     """Return views of a batch that `Augment` may draw too, the images themselves first.
 
-    Every mirrored and turned view; where there are none, the images moved by a pixel to each of
-    four sides, their edge drawn out.
+    Every mirrored and turned view; where there are none, the images moved by a pixel to each side
+    to which a shift of as much, as a share of the side, comes to a pixel. What `Augment` fills
+    beyond the edge is drawn out of it here.
     """
     height, width = image.shape[2:]
     turns: tuple[int, ...] = (0,)
@@ -33,9 +34,16 @@ def likely_views(
     views = [side.rot90(turn, (2, 3)) for side in sides for turn in turns]
     if shift and not (flip or quarter_turns):
         padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
-        corners = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # of the views in what is padded
+        corners = [(1, 1)]  # of the views in what is padded
+        corners += [(0, 1), (2, 1)] if moves(shift, height) else []
+        corners += [(1, 0), (1, 2)] if moves(shift, width) else []
         views = [padded[:, :, y : y + height, x : x + width] for y, x in corners]
     return [view.contiguous(memory_format=torch.channels_last) for view in views]
+
+
+def moves(shift: float, side: int) -> bool:
+    """Whether the largest shift comes to a pixel or more."""
+    return round(shift * side) >= 1
 
 
 class Augment:

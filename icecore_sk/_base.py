@@ -49,7 +49,7 @@ from icecore_sk._engine import (
     settle_threads,
 )
 from icecore_sk._inference import InferenceMixin
-from icecore_sk._input import known_labels
+from icecore_sk._input import as_labels, known_labels
 from icecore_sk._network_state import NetworkStateMixin
 from icecore_sk._random import draw_seed, spawn_generators
 from icecore_sk.nn.encoder import STEMS, initialise
@@ -423,7 +423,7 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEsti
                 f"{int(known.sum())} label(s) (-1, None and NaN mean unlabelled)."
             )
         subset = X.iloc[np.flatnonzero(known)] if hasattr(X, "iloc") else np.asarray(X)[known]
-        return encoder.fit(subset, np.array(labels.tolist()))
+        return encoder.fit(subset, as_labels(labels))
 
     def _load_start(self, module, start) -> None:
         kind, weights = start

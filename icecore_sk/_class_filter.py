@@ -17,7 +17,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from icecore_sk._input import check_target
 from icecore_sk._outliers.classes import ClassDistances
 from icecore_sk._random import draw_seed, seeded
-from icecore_sk._wrapping import WrapsClassifier
+from icecore_sk._wrapping import WrapsClassifier, unchanged_on_error
 
 RESCUE = 0.01
 FROZEN_FOLDS = 5
@@ -163,6 +163,11 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
             Where a parameter or y is unusable, or the folds leave nothing to learn or to
             calibrate; the message names it and the way out.
         """
+        with unchanged_on_error(self):
+            self._fit(X, y, groups)
+        return self
+
+    def _fit(self, X, y, groups) -> None:
         self._validate_params()
         self._check_classifier()
         X, y, groups = indexable(X, y, self._runs(X) if groups is None else groups)
@@ -174,7 +179,6 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
         self.classes_ = np.unique(y)
         self.classifier_ = self._fitted(X, y, seed)
         self._known = self._known_places(self.classifier_, X, y)
-        return self
 
     def predict(self, X):
         """Return which rows to keep.

@@ -19,6 +19,21 @@ def known_labels(y: np.ndarray) -> np.ndarray:
     return known
 
 
+def as_labels(labels: np.ndarray, name: str = "y") -> np.ndarray:
+    """Return labels given as objects as an array of their own kind.
+
+    numpy would make one class of 1 and "1", so text beside numbers is refused.
+    """
+    text = [label for label in labels if isinstance(label, str)]
+    if text and len(text) < len(labels):
+        number = next(label for label in labels if not isinstance(label, str))
+        raise ValueError(
+            f"{name} has text and numbers, such as {text[0]!r} and {number!r}; expected labels of "
+            "one kind. Pass all of them as text, [str(label) for label in ...]."
+        )
+    return np.array(labels.tolist())
+
+
 def n_missing_labels(y) -> int:
     """Count None, NaN and NA in labels that are no array yet.
 

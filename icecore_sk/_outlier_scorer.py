@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from icecore_sk import _images
-from icecore_sk._input import known_labels
+from icecore_sk._input import as_labels, known_labels
 from icecore_sk._outliers.classes import ClassDistances
 from icecore_sk._outliers.drawn import FEATURES, UsualLoss
 from icecore_sk._outliers.neighbours import ALGORITHMS, Neighbours
@@ -19,6 +19,7 @@ from icecore_sk._outliers.reasons import COMPONENTS, reason
 from icecore_sk._outliers.scalars import Disagreement, size_scalar
 from icecore_sk._outliers.surprise import Surprise, combine
 from icecore_sk._random import draw_seed, seeded
+from icecore_sk._wrapping import unchanged_on_error
 
 POSITIVE = {"distance", "sparsity", "detail_distance", "class_distance", "size", "disagreement"}
 
@@ -191,6 +192,11 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             Where a parameter, X or y is unusable, or a component that is asked for is not possible;
             the message names it and the way out.
         """
+        with unchanged_on_error(self):
+            self._fit(X, y)
+        return self
+
+    def _fit(self, X, y) -> None:
         self._validate_params()
         X = self._check_X(X, reset=True)
         seed = draw_seed(self.random_state)
@@ -207,7 +213,6 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             self._typical["size"] = float(np.quantile(table["size"], 0.99))
         scores = self._score(self._surprises(table))
         self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
-        return self
 
     def score_samples(self, X):
         """Return the score of each row; the higher, the more normal.
@@ -324,6 +329,11 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
 
     def _learn(self, reading: Reading, y, seed: int) -> None:
         """Learn the parts of every component in use."""
+        if len(reading) < 2:
+            raise ValueError(
+                f"X has {len(reading)} row(s); what is unusual is told by a row's neighbours, so "
+                "at least 2 are needed, and some hundred to tell it well."
+            )
         self.n_neighbors_ = min(self.n_neighbors, len(reading) - 1)
         self._neighbours = Neighbours(reading.space, self.n_neighbors_, self.algorithm, seed)
         self._disagreement = None
@@ -361,7 +371,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         labels = column_or_1d(np.asarray(y, dtype=object))
         known = known_labels(labels)
         if known.any():
-            classes = ClassDistances(rows[known], np.array(labels[known].tolist()))
+            classes = ClassDistances(rows[known], as_labels(labels[known]), rows)
             self._classes = classes
             self.classes_: np.ndarray = classes.classes
 

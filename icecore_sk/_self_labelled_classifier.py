@@ -7,7 +7,7 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk._random import draw_seed, seeded
-from icecore_sk._wrapping import PassesOnFeatures, classifier_has
+from icecore_sk._wrapping import PassesOnFeatures, classifier_has, unchanged_on_error
 
 
 class SelfLabelledClassifier(PassesOnFeatures, TransformerMixin, MetaEstimatorMixin, BaseEstimator):
@@ -113,6 +113,11 @@ class SelfLabelledClassifier(PassesOnFeatures, TransformerMixin, MetaEstimatorMi
         ValueError
             Where a parameter is unusable, or fewer than two clusters are found.
         """
+        with unchanged_on_error(self):
+            self._fit(X)
+        return self
+
+    def _fit(self, X) -> None:
         self._validate_params()
         (X,) = indexable(X)
         seed = draw_seed(self.random_state)
@@ -131,7 +136,6 @@ class SelfLabelledClassifier(PassesOnFeatures, TransformerMixin, MetaEstimatorMi
         rows = _safe_indexing(X, known) if self.n_noise_ else X
         self.classifier_ = seeded(self.classifier, seed).fit(rows, self.labels_[known])
         self.classes_ = self.classifier_.classes_
-        return self
 
     def predict(self, X):
         """Return the cluster of each row.

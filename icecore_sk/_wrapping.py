@@ -1,11 +1,24 @@
 """What an estimator around a classifier passes on."""
 
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+
+
+@contextmanager
+def unchanged_on_error(estimator):
+    """Leave an estimator whose fit fails as it was, fitted or not: no mixture of two fits."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
 
 
 def classifier_has(name: str):

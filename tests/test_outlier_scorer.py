@@ -366,6 +366,49 @@ def test_bad_input_says_the_way_out(particles):
         OutlierScorer(lost).fit(np.eye(4))
 
 
+def test_labels_without_a_spread_of_their_own():
+    X = np.random.RandomState(0).normal(size=(60, 2)) * 5
+    one = np.full(60, -1)
+    one[7] = 3
+    scorer = OutlierScorer(components=["class_distance"]).fit(X, one)
+    distance = scorer.explain(X)["class_distance"]
+    assert distance[7] == 0
+    assert distance.drop(7).median() == pytest.approx(1.2, rel=0.5)  # in standard deviations of X
+    assert np.isfinite(OutlierScorer().fit(X, one).score_samples(X)).all()
+    assert np.isfinite(OutlierScorer().fit(np.ones((20, 2)), one[:20]).score_samples(X)).all()
+
+
+def test_labels_of_two_kinds_are_not_merged():
+    labels = np.array([1, "1"] * 30, dtype=object)
+    with pytest.raises(ValueError, match="y has text and numbers, such as '1' and 1"):
+        OutlierScorer().fit(np.random.RandomState(0).normal(size=(60, 2)), labels)
+
+
+def test_a_fit_that_fails_leaves_the_scorer_as_it_was():
+    random = np.random.RandomState(0)
+    X, other = random.normal(size=(60, 2)), random.normal(size=(50, 2)) + 9
+    scorer = OutlierScorer().fit(X)
+    before = scorer.score_samples(X)
+    with pytest.raises(ValueError, match="components has 'reconstruction'"):
+        scorer.set_params(components=["reconstruction"]).fit(other)
+    np.testing.assert_array_equal(scorer.score_samples(X), before)
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, np.asfortranarray])
+def test_cosine_scores_do_not_depend_on_the_layout_of_the_memory(make):
+    X = make(np.random.RandomState(0).normal(size=(300, 20)))
+    scorer = OutlierScorer(metric="cosine").fit(X)
+    some = X[:60]
+    alone = [scorer.score_samples(some[i : i + 1])[0] for i in range(60)]
+    np.testing.assert_array_equal(alone, scorer.score_samples(some))
+
+
+def test_one_image_has_no_neighbours(networks):
+    X, scorer = networks
+    with pytest.raises(ValueError, match="at least 2 are needed"):
+        OutlierScorer(FrozenEstimator(scorer.embedder_)).fit(X[:1])
+
+
 def test_unlabelled_rows_say_nothing_of_classes():
     X = np.random.RandomState(0).normal(size=(60, 2))
     y = np.array([0.0] * 30 + [np.nan] * 30)

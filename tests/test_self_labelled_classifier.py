@@ -8,6 +8,7 @@ from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -96,6 +97,20 @@ def test_bad_input(clusterer, classifier, message):
     X = np.random.RandomState(0).normal(size=(30, 2))
     with pytest.raises(ValueError, match=message):
         SelfLabelledClassifier(clusterer, classifier).fit(X)
+
+
+def test_a_fit_that_fails_leaves_it_as_it_was(digits):
+    model = SelfLabelledClassifier(KMeans(3, random_state=0), LinearDiscriminantAnalysis())
+    X = digits[0][:200]
+    with pytest.raises(ValueError, match="finds 1 cluster"):
+        model.fit(np.zeros((50, 64)))
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    before = model.fit(X).predict(X)
+    with pytest.raises(ValueError, match="finds 1 cluster"):
+        model.fit(np.zeros((50, 64)))
+    assert model.n_clusters_ == 3
+    np.testing.assert_array_equal(model.predict(X), before)
 
 
 def test_particle_tables_and_files(tmp_path):

@@ -47,6 +47,8 @@ class Reading:
         if space.dtype not in (np.float32, np.float64):
             space = space.astype(np.float64)
         if metric == "cosine":
+            # Sums along rows that lie apart in memory round otherwise than those of one row alone.
+            space = np.ascontiguousarray(space)
             length = np.linalg.norm(space, axis=1, keepdims=True)
             space = space / np.where(length > 0, length, 1.0)
         self.space = space

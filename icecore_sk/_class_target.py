@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
 from icecore_sk._chunks import Chunk
-from icecore_sk._input import n_missing_labels
+from icecore_sk._input import as_labels, n_missing_labels
 
 BALANCED_SAMPLING = "balanced_sampling"
 
@@ -47,7 +47,7 @@ class ClassTargetMixin:
             )
         self._class_weights = None
         if self.class_weight not in (None, BALANCED_SAMPLING):
-            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            weights = self._weights_of_classes(y)
             # Mean 1 over the rows: the learning rate then means the same with weights or without.
             self._class_weights = (weights / weights[target].mean()).tolist()
         return target.astype(np.int64)
@@ -62,19 +62,30 @@ class ClassTargetMixin:
                 "the labels of all chunks or of a large sample, or 'balanced_sampling'."
             )
         self.classes_ = self._classes_of_all_chunks(chunk)
-        strange = np.setdiff1d(y, self.classes_)
-        if len(strange):
+        # numpy would compare text with numbers as text.
+        number = {label: k for k, label in enumerate(self.classes_.tolist())}
+        labels = y.tolist()
+        strange = list(dict.fromkeys(label for label in labels if label not in number))
+        if strange:
             raise ValueError(
-                f"y has {strange[:5].tolist()}, which is not among the classes "
+                f"y has {strange[:5]}, which is not among the classes "
                 f"{self.classes_.tolist()}. Name every label that will come in `classes` of the "
                 "first call of partial_fit, or leave these rows out."
             )
         self._class_weights = None
         if isinstance(self.class_weight, dict):
             # As they are: a mean over the rows would differ from chunk to chunk.
-            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-            self._class_weights = weights.tolist()
-        return np.searchsorted(self.classes_, y).astype(np.int64)
+            self._class_weights = self._weights_of_classes(y).tolist()
+        return np.array([number[label] for label in labels], dtype=np.int64)
+
+    def _weights_of_classes(self, y: np.ndarray) -> np.ndarray:
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} must have finite weights, none below 0 and "
+                "one above. To train without a class, leave its rows out."
+            )
+        return weights
 
     def _classes_of_all_chunks(self, chunk: Chunk) -> np.ndarray:
         if chunk.classes is None:
@@ -86,7 +97,8 @@ class ClassTargetMixin:
             return self.classes_
         if n_missing_labels(chunk.classes):
             raise ValueError("classes holds NaN or None. Leave it out, and rows without a label.")
-        classes = np.unique(column_or_1d(np.asarray(chunk.classes)))
+        named = column_or_1d(np.asarray(chunk.classes, dtype=object))
+        classes = np.unique(as_labels(named, "classes"))
         if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes, but `classes` holds "

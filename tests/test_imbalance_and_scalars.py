@@ -101,6 +101,9 @@ def test_balanced_sampling_goes_on_exactly_from_a_checkpoint(unbalanced, tmp_pat
 def test_class_weight_is_checked(digits):
     with pytest.raises(ValueError, match=r"'class_weight' parameter .*balanced_sampling"):
         ResNet18Classifier(class_weight="sampling").fit(*digits)
+    for weights in (dict.fromkeys(range(10), 0), {0: -1}, {0: float("nan")}):
+        with pytest.raises(ValueError, match=r"class_weight=.* must have finite weights, none"):
+            ResNet18Classifier(class_weight=weights).fit(*digits)
 
 
 def test_sorted_rows_leave_the_batch_norms_as_they_are(digits):

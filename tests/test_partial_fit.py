@@ -299,6 +299,14 @@ def test_classes_of_all_chunks(digits):
     assert model.n_iter_ == 3
 
 
+@pytest.mark.parametrize(
+    ("y", "classes"), [(["2", "10", "11"], range(12)), ([2, 10, 11], ["2", "10", "11"])]
+)
+def test_text_is_not_taken_for_numbers(y, classes, digits):
+    with pytest.raises(ValueError, match=r"y has \['?2'?, '?10'?, '?11'?\], which is not among"):
+        make("ResNet18Classifier").partial_fit(digits[0][:30], y * 10, classes=classes)
+
+
 def test_weights_of_classes(digits):
     X, y = digits
     doubled = make("ResNet18Classifier", class_weight=dict.fromkeys(range(10), 2.0))

@@ -14,9 +14,9 @@ from sklearn.pipeline import make_pipeline
 from icecore_sk import VAE, ResNet18Classifier, SelfLabelledClassifier
 from icecore_sk.datasets import load_particles, make_particles, save_particles
 from icecore_sk.survey import Survey, survey
+from icecore_sk.survey._inputs import read_labelled
 from icecore_sk.survey._maps import cluster
 from icecore_sk.survey._steps import Steps
-from icecore_sk.survey._workflow import read_labelled
 from icecore_sk.survey.cli import main
 
 N = 90
@@ -265,6 +265,53 @@ def test_bad_particles(particles):
         quick(pd.concat([X, X[:1]]))
     with pytest.raises(ValueError, match=r"other columns than particles: \['Length'\]"):
         read_labelled(X, (X.drop(columns="Length"), [1] * N))
+    with pytest.raises(ValueError, match=r"the column\(s\) \['reason'\].*rename\(columns="):
+        quick(X.rename(columns={"Length": "reason"}))
+    with pytest.raises(ValueError, match="labelled has several rows with the id"):
+        read_labelled(X, (pd.concat([X, X[:1]]), [1] * (N + 1)))
+
+
+def test_labels_of_every_kind(particles):
+    X = particles[0]
+    for labels in ([0, 1, -1] * (N // 3), (True, False, None) * (N // 3)):
+        _, y, label = read_labelled(X, labels)
+        assert y.dtype.kind in "ib"
+        assert y.tolist() == [value for value in labels if value is not None and value != -1]
+        assert label.isna().tolist() == [value is None or value == -1 for value in labels]
+    with pytest.raises(ValueError, match="labelled has text and numbers, such as 'a' and 1"):
+        read_labelled(X, [1, "a", None] * (N // 3))
+
+
+def test_labels_go_where_their_ids_are(particles):
+    X = particles[0]
+    y = pd.Series(np.arange(N) % 7, index=X.index)
+    for labels in (y, y[::-1], y.to_numpy(), y.reset_index(drop=True)):
+        assert read_labelled(X, labels)[2].tolist() == y.tolist()
+    with pytest.raises(ValueError, match=r"holds 60 labels by id.*y.reindex\(particles.index\)"):
+        read_labelled(X, y[:60])
+
+
+def test_labels_of_other_particles_stay_with_these(particles):
+    X = particles[0]
+    own, others = X[:20], X[20:40].set_axis(X.index[:20])
+    assert read_labelled(X, (own, ["dust"] * 20))[2].notna().sum() == 20
+    with pytest.raises(ValueError, match=r"share 20 id\(s\), .* but not the images"):
+        read_labelled(X, (others, ["dust"] * 20))
+    _, y, label = read_labelled(
+        X.reset_index(drop=True), (others.reset_index(drop=True), ["dust"] * 20)
+    )
+    assert len(y) == 20
+    assert label.isna().all()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"min_cluster_size": 1}, {"contamination": 7}, {"random_state": None}, {"max_miss": 0}],
+)
+def test_parameters_are_checked_before_anything_is_learned(params, particles):
+    (name,) = params
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of survey must be"):
+        quick(particles[0], **params)
 
 
 # ---- command line

@@ -42,10 +42,10 @@ def cluster(mapping: np.ndarray, min_cluster_size: int, seed: int):
 
 def sample_to_cluster(n: int, min_cluster_size: int, most: int, seed: int):
     """Return all row numbers, or `most` of them in order, and the cluster size for as many."""
-    rows = np.arange(n)
-    if n > most:
-        rows = np.sort(np.random.RandomState(seed).permutation(n)[:most])
-    return rows, max(5, round(min_cluster_size * len(rows) / n))
+    if n <= most:
+        return np.arange(n), min_cluster_size
+    rows = np.sort(np.random.RandomState(seed).permutation(n)[:most])
+    return rows, max(5, round(min_cluster_size * most / n))
 
 
 def spread(values, keep: np.ndarray, missing, dtype=None):

@@ -2,6 +2,7 @@
 
 import time
 from itertools import combinations
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
@@ -9,24 +10,31 @@ from sklearn.base import clone
 from sklearn.cluster import HDBSCAN
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from icecore_sk import __version__
 from icecore_sk._class_filter import ClassFilter
 from icecore_sk._classifier import ResNet18Classifier
-from icecore_sk._images import digest, image_columns, read_table
-from icecore_sk._input import known_labels
+from icecore_sk._images import image_columns
 from icecore_sk._outlier_scorer import OutlierScorer
 from icecore_sk._random import seeded
 from icecore_sk._scalar_preprocessor import scalar_preprocessor
 from icecore_sk._vae import VAE
 from icecore_sk.metrics import cluster_stability, map_consistency
+from icecore_sk.survey._inputs import LEAST, check_particles, fingerprint, read_labelled
 from icecore_sk.survey._maps import cluster, reduce, sample_to_cluster, spread
 from icecore_sk.survey._results import Survey, versions
 from icecore_sk.survey._steps import Steps
 from icecore_sk.survey.report import need_bokeh
 
 AUGMENTATION = {"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}
-LEAST = 50
+# Checked at once: what follows may take an hour.
+CONSTRAINTS = {
+    "max_miss": [Interval(Real, 0, 1, closed="neither")],
+    "min_cluster_size": [Interval(Integral, 2, None, closed="left"), None],
+    "contamination": [Interval(Real, 0, 0.5, closed="right")],
+    "random_state": [Integral],
+}
 # For their stability the clusters are found a dozen times.
 MOST_REPEATED = 5000
 
@@ -120,6 +128,13 @@ class _Workflow:
         contamination, random_state, verbose,
     ):  # fmt: skip
         self.started = time.time()
+        given = {
+            "max_miss": max_miss,
+            "min_cluster_size": min_cluster_size,
+            "contamination": contamination,
+            "random_state": random_state,
+        }
+        validate_parameter_constraints(CONSTRAINTS, given, "survey")
         if out is not None:
             need_bokeh()  # now, not after everything else is done
         self.particles = check_particles(particles)
@@ -426,47 +441,3 @@ def default_classifier(max_epochs: int) -> ResNet18Classifier:
         class_weight="balanced_sampling",
         augmentation=AUGMENTATION,
     )
-
-
-def fingerprint(X: pd.DataFrame) -> list:
-    """Return what identifies a particle table: its names, ids, scalars and pixels."""
-    ids = X.index.to_frame(index=False)
-    return [list(X.columns), pd.util.hash_pandas_object(ids).to_numpy(), digest(read_table(X))]
-
-
-def check_particles(particles) -> pd.DataFrame:
-    """Return the particle table, or say why it is none."""
-    images = image_columns(particles)
-    if len(images) != 1:
-        raise ValueError(
-            f"particles has {len(images)} image columns; expected a particle table with one, as "
-            "load_flowcam, load_icelearning, load_particles and make_particles return it."
-        )
-    if len(particles) < LEAST:
-        raise ValueError(f"particles has {len(particles)} rows; a survey needs at least {LEAST}.")
-    if not particles.index.is_unique:
-        twice = particles.index[particles.index.duplicated()][0]
-        raise ValueError(f"particles has several rows with the id {twice!r}; expected one of each.")
-    return particles
-
-
-def read_labelled(particles: pd.DataFrame, labelled):
-    """Return labelled table, its labels, and the labels of the particles by their index."""
-    if labelled is None:
-        return None, None, None
-    if isinstance(labelled, tuple):
-        X, y = labelled
-        if list(X.columns) != list(particles.columns):
-            differ = sorted(set(X.columns) ^ set(particles.columns)) or "their order"
-            raise ValueError(f"labelled has other columns than particles: {differ}.")
-    else:
-        X, y = particles, labelled
-    y = np.asarray(y, dtype=object)
-    if y.shape != (len(X),):
-        raise ValueError(f"labelled holds labels of shape {y.shape} for {len(X)} particles.")
-    known = known_labels(y)
-    if not known.any():
-        raise ValueError("labelled holds no label. Pass labels, or labelled=None.")
-    of_index = pd.Series(y, index=X.index, dtype=object).where(known, None)
-    label = of_index.reindex(particles.index)
-    return X[known], y[known], label.where(label.notna(), None)

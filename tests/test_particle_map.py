@@ -109,6 +109,8 @@ def test_colours_of_a_scalar_survive_heavy_tails_and_missing_values():
     assert bar.ax.get_ylabel() == "loss"
     bar = draw(line(300), np.r_[np.zeros(299), 5.0]).colorbar_
     assert (bar.vmin, bar.vmax, bar.extend) == (0, 5, "neither")
+    bar = draw(line(1000), np.r_[np.zeros(990), np.arange(1, 11)]).colorbar_
+    assert (bar.vmin, bar.vmax, bar.extend) == (0, 10, "neither")
 
 
 def test_logarithmic_colours():

@@ -116,7 +116,8 @@ def colour_range(values: np.ndarray, log: bool):
             f"log=True needs positive values, but {int((known <= 0).sum())} are 0 or below "
             f"(the smallest is {known.min():.3g}). Pass log=False."
         )
-    low, high = np.percentile(known, COLOUR_RANGE)
+    # Values that there are: between zeros and a rare larger one lies nothing to be coloured by.
+    low, high = np.percentile(known, COLOUR_RANGE, method="nearest")
     if low == high:
         # Nearly all values are one: the few others are all there is to see.
         low, high = known.min(), known.max()

@@ -65,7 +65,9 @@ def survey(
         Particle table of at least 50 rows, as `load_flowcam` or `make_particles` return it.
     labelled : None, array-like of shape (n,), or (DataFrame, array-like), default=None
         Labels of the particles (None, NaN or -1 where there is none), or another particle table of
-        the same columns with its labels.
+        the same columns with its labels. Labels are in the order of their particles, or a Series
+        with the ids of these in its index. Particles that are in both tables, with the same id,
+        images and scalars, count as labelled.
     out : str, path or None, default=None
         Folder for everything that was found, see `Survey.write_report`. Finished steps are kept
         in its folder ``steps``: the same call goes on from there after it was stopped.

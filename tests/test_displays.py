@@ -376,6 +376,28 @@ def test_categories_the_largest_first_from_the_medoid_outwards(particles):
     assert texts(only.ax_)[-1] == "not shown, of 40 particles: 1 smaller categories: 10, noise: 2"
 
 
+def test_groups_may_be_true_and_false(particles):
+    images, y, scalars = particles
+    Z = scalars[["Grey", "Grey"]].to_numpy()
+    display = CategoryDisplay.from_predictions(Z, y == "a", images, scalars=scalars)
+    assert list(display.sizes_) == [True, False]
+    assert any(words.startswith("Grey ") for words in texts(display.ax_))
+    areas = MapAreaDisplay.from_predictions(Z, y == "a", images=images, scalars=scalars)
+    assert set(areas.areas) == {True, False}
+
+
+def test_long_names_without_spaces_are_cut_not_dropped():
+    y = np.repeat(["Melosira_granulata", "Quercus_robur_pollen"], 5)
+    images = np.zeros((10, 4, 4), np.uint8)
+    display = PredictionDisplay.from_predictions(y, y[::-1], images)
+    ticks = [tick.get_text() for tick in display.axes_[0].get_xticklabels()]
+    assert ticks == ["Melosira_gran...", "Quercus_robur..."]
+    alike = np.repeat(["Melosira_granulata", "Melosira_granulosa"], 5)
+    display = PredictionDisplay.from_predictions(alike, alike[::-1], images)
+    ticks = [tick.get_text() for tick in display.axes_[0].get_xticklabels()]
+    assert ticks == ["Melosira_granulata", "Melosira_granulosa"]
+
+
 def test_categories_of_a_pipeline(particles):
     images, _, _ = particles
     flat = FunctionTransformer(lambda X: X.reshape(len(X), -1).astype(float))

@@ -165,3 +165,11 @@ def test_labels_of_any_kind(labels, codes, names):
     got, found = encode_labels(labels)
     assert got.tolist() == codes
     assert found == names
+
+
+def test_negative_numbers_are_noise_among_text_and_in_categories():
+    codes, names = encode_labels(np.array(["a", -1, "b", None, -2.0], dtype=object))
+    assert (codes.tolist(), names) == ([0, NOISE, 1, MISSING, NOISE], ["a", "b"])
+    codes, names = encode_labels(pd.Series([1, -1, 0, 1]).astype("category"))
+    assert (codes.tolist(), names) == ([1, NOISE, 0, 1], [0, 1])
+    assert encode_labels([True, False])[1] == [False, True]

@@ -1,6 +1,7 @@
 """Classes, clusters and groups of rows, checked for all that compares or draws them."""
 
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,9 @@ def check_labels(y_true, labels) -> tuple[np.ndarray, np.ndarray]:
 def encode_labels(values) -> tuple[np.ndarray, list]:
     """Return the code of each row, 0, 1, ..., NOISE or MISSING, and the categories' names.
 
-    Numbers below 0 are noise; None, NaN and NA are missing. Names are sorted, or in the order of a
-    pandas Categorical; whole numbers stay whole where missing ones have turned them into floats.
+    Numbers below 0 are noise, also among text; None, NaN and NA are missing. Names are sorted, or
+    in the order of a pandas Categorical; whole numbers stay whole where missing ones have turned
+    them into floats.
     """
     column = _as_column(values)
     missing = column.isna().to_numpy()
@@ -34,8 +36,11 @@ def encode_labels(values) -> tuple[np.ndarray, list]:
     codes = np.full(len(column), MISSING)
     if isinstance(known.dtype, pd.CategoricalDtype):
         known = known.cat.remove_unused_categories()
-        codes[~missing] = known.cat.codes
-        return codes, known.cat.categories.tolist()
+        categories = known.cat.categories.tolist()
+        names = [one for one in categories if not is_noise(one)]
+        number = [NOISE if is_noise(one) else names.index(one) for one in categories]
+        codes[~missing] = np.array(number, dtype=int)[known.cat.codes]
+        return codes, names
     numbers = pd.api.types.infer_dtype(known) in ("integer", "floating", "mixed-integer-float")
     if numbers:
         known = pd.to_numeric(known)
@@ -46,10 +51,14 @@ def encode_labels(values) -> tuple[np.ndarray, list]:
         names = sorted(found)
     except TypeError:  # 1 and "dust" have no order
         names = sorted(found, key=str)
-    names = [one for one in names if not (numbers and one < 0)]
+    names = [one for one in names if not is_noise(one)]
     place = {one: k for k, one in enumerate(names)}
     codes[~missing] = known.map(lambda one: place.get(one, NOISE)).to_numpy(dtype=np.int64)
     return codes, names
+
+
+def is_noise(label) -> bool:
+    return isinstance(label, Real) and label < 0
 
 
 def _as_column(values) -> pd.Series:

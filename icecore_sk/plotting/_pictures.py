@@ -39,6 +39,11 @@ def _checked(rows: _images.ImageRows, name: str) -> _images.ImageRows:
     return rows
 
 
+def cut(text: str, length: int) -> str:
+    """Cut a name that is too long, wherever that is: names of species have no spaces."""
+    return text if len(text) <= length else text[: length - 3].rstrip() + "..."
+
+
 def has_images(X) -> bool:
     """Whether X is images in a form that needs no `image_shape`."""
     return bool(_images.image_columns(X)) or np.ndim(X) in (3, 4)

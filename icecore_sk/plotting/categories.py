@@ -245,7 +245,7 @@ class CategoryDisplay:
             place = (x + 0.03, y + j // n_columns + 0.03, 0.94, 0.94)
             show_picture(self.ax_, picture, place, frame=FRAME_COLOUR, linewidth=0.4)
         if self.table_ is not None:
-            own = self.table_.loc[[name]]
+            own = self.table_[self.table_.index.get_level_values(0) == name]
             own = own[(own["like"] == "") & own["effect"].notna()]["words"].head(n_scalars)
             x = NAMES + 2.15 + n_columns + 0.2
             lines = [canvas.shorten(words, WORDS - 0.3, size) for words in own]

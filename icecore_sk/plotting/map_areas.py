@@ -1,6 +1,5 @@
 """Areas of a map: what is there, and in which scalars it differs from the rest."""
 
-import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +12,7 @@ from icecore_sk.plotting._areas import area_mask
 from icecore_sk.plotting._pictures import (
     FRAME_COLOUR,
     Canvas,
+    cut,
     gather_pictures,
     images_in,
     read_pictures,
@@ -251,7 +251,7 @@ class MapAreaDisplay:
             ax.set_axis_off()
         if self.table_ is None:
             return
-        own = self.table_.loc[[name]]
+        own = self.table_[self.table_.index.get_level_values(0) == name]
         own = own[(own["like"] == "") & own["effect"].notna()]
         mask = self.areas[name]
         if self.images is None:
@@ -261,7 +261,7 @@ class MapAreaDisplay:
             ax.set_axis_on()
             values = self.scalars[scalar].to_numpy(dtype=float, na_value=np.nan)
             plot_histograms(ax, values[mask], values[~mask], colour)
-            heading = textwrap.shorten(str(scalar), 26, placeholder="...")
+            heading = cut(str(scalar), 26)
             words = format_number(row.median)
             if not np.isnan(row.others):
                 words += f" (others {format_number(row.others)})"

@@ -1,7 +1,5 @@
 """Predicted labels beside the truth: which are confused, and what the mistakes look like."""
 
-import textwrap
-
 import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -9,6 +7,7 @@ from icecore_sk.metrics._labels import check_lengths, encode_labels
 from icecore_sk.plotting._pictures import (
     TEXT_COLOUR,
     Canvas,
+    cut,
     gather_pictures,
     images_of,
     read_pictures,
@@ -214,7 +213,9 @@ class PredictionDisplay:
 
     def _plot_matrix(self, truth, guess, names: list) -> None:
         shown = np.unique(np.concatenate([truth, guess]))
-        labels = [textwrap.shorten(names[k], 16, placeholder="...") for k in shown]
+        labels = [cut(names[k], 16) for k in shown]
+        if len(set(labels)) < len(labels):
+            labels = [names[k] for k in shown]
         ConfusionMatrixDisplay.from_predictions(
             truth,
             guess,

@@ -9,9 +9,12 @@ from sklearn.base import (
     clone,
 )
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from icecore_sk._wrapping import unchanged_on_error
 
 
 class ClusterTransformer(
@@ -86,8 +89,14 @@ class ClusterTransformer(
             Where the clusterer's metric is "precomputed", or X is no finite matrix
             of at least two rows.
         """
+        with unchanged_on_error(self):
+            self._fit(X)
+        return self
+
+    def _fit(self, X) -> None:
         self._validate_params()
-        metric = getattr(self.clusterer, "metric", "euclidean")
+        last = self.clusterer[-1] if isinstance(self.clusterer, Pipeline) else self.clusterer
+        metric = getattr(last, "metric", "euclidean")
         if metric == "precomputed":
             raise ValueError(
                 f"clusterer={self.clusterer!r} has metric='precomputed'; new rows cannot be "
@@ -101,9 +110,23 @@ class ClusterTransformer(
         self._neighbours = None
         if not self._predicts_itself(X):
             self._neighbours = KNeighborsClassifier(
-                1, metric=metric, metric_params=getattr(self.clusterer, "metric_params", None)
-            ).fit(X, self.labels_)
-        return self
+                1,
+                metric=metric,
+                p=getattr(last, "p", None) or 2,
+                metric_params=getattr(last, "metric_params", None),
+            ).fit(self._space(X), self.labels_)
+
+    def _space(self, X):
+        """Return X as the clusterer itself sees it, after the steps of a Pipeline before it."""
+        if not isinstance(self.clusterer_, Pipeline) or len(self.clusterer_) == 1:
+            return X
+        before = self.clusterer_[:-1]
+        if not hasattr(before, "transform"):
+            raise ValueError(
+                f"clusterer={self.clusterer!r} cannot place new rows: a step before its last has "
+                "no transform. Put a step that has one there, such as UMAP for TSNE."
+            )
+        return before.transform(X)
 
     def _predicts_itself(self, X) -> bool:
         if not hasattr(self.clusterer_, "predict"):
@@ -138,8 +161,9 @@ class ClusterTransformer(
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
-        model = self.clusterer_ if self._neighbours is None else self._neighbours
-        return model.predict(X)
+        if self._neighbours is None:
+            return self.clusterer_.predict(X)
+        return self._neighbours.predict(self._space(X))
 
     def transform(self, X):
         """Return the cluster of each row as one column.

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk._input import check_target
 from icecore_sk._random import draw_seed, seeded
-from icecore_sk._wrapping import PassesOnFeatures
+from icecore_sk._wrapping import PassesOnFeatures, unchanged_on_error
 
 MAX_ITER, TOLERANCE = 10_000, 1e-7
 
@@ -131,6 +131,11 @@ class LabelShiftCorrection(PassesOnFeatures, MetaEstimatorMixin, ClassifierMixin
             Where a parameter or y is unusable, or a class has too few rows for the folds; the
             message names it and the way out.
         """
+        with unchanged_on_error(self):
+            self._fit(X, y)
+        return self
+
+    def _fit(self, X, y) -> None:
         self._validate_params()
         X, y = indexable(X, y)
         y = check_target(
@@ -154,7 +159,6 @@ class LabelShiftCorrection(PassesOnFeatures, MetaEstimatorMixin, ClassifierMixin
             )
         self.temperature_, self.bias_ = calibrate(log_p, of)
         self.shares_ = self.prior_
-        return self
 
     def adapt(self, X):
         """Find the shares of the classes in a run, with which `predict` reckons from now on.

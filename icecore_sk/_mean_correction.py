@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk import _images
 from icecore_sk._input import ImageInputMixin
+from icecore_sk._wrapping import unchanged_on_error
 
 
 class MeanCorrection(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin, BaseEstimator):
@@ -78,9 +79,10 @@ class MeanCorrection(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin, Ba
             Where X is boolean, or no set of images of one shape.
         """
         self._validate_params()
-        rows = self._read(X, reset=True)
-        self._white = white(rows.dtype)
-        self.mean_ = _images.image_mean_and_scale(rows)[0] * self._white
+        with unchanged_on_error(self):
+            rows = self._read(X, reset=True)
+            self._white = white(rows.dtype)
+            self.mean_ = _images.image_mean_and_scale(rows)[0] * self._white
         return self
 
     def transform(self, X):

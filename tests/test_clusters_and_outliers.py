@@ -6,6 +6,8 @@ import pytest
 from sklearn.cluster import DBSCAN, HDBSCAN, AgglomerativeClustering, KMeans, MeanShift
 from sklearn.datasets import make_blobs
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
 
 from icecore_sk import ClusterTransformer, OutlierScorer
 
@@ -55,6 +57,25 @@ def test_new_rows_take_the_label_of_their_nearest(blobs):
 def test_a_clusterer_with_predict_is_asked_itself(blobs):
     model = ClusterTransformer(KMeans(4, n_init=1, random_state=0)).fit(blobs[:300])
     np.testing.assert_array_equal(model.predict(blobs), model.clusterer_.predict(blobs))
+
+
+def test_neighbours_are_near_by_the_last_step_of_a_pipeline():
+    random = np.random.RandomState(0)
+    of = np.repeat([0, 1], 60)
+    # What tells the clusters apart is a thousandth of what is noise.
+    X = np.c_[of + random.normal(0, 0.01, 120), random.normal(0, 1000, 120)]
+    model = ClusterTransformer(make_pipeline(MinMaxScaler(), DBSCAN(eps=0.4))).fit(X)
+    assert model.n_clusters_ == 2
+    new = np.c_[of + random.normal(0, 0.01, 120), random.normal(0, 1000, 120)]
+    np.testing.assert_array_equal(model.predict(new), of)
+
+
+def test_neighbours_are_near_by_the_metric_with_its_power():
+    X = np.array([[5.0, 0.0], [5.1, 0.0], [-3.0, 3.0], [-3.1, 3.0]])
+    # The origin is 5 or 6 away by sides, 5 or 4.2 as the crow flies.
+    for p, label in ((1, 0), (2, 1)):
+        model = ClusterTransformer(DBSCAN(metric="minkowski", p=p, eps=1, min_samples=2)).fit(X)
+        assert model.predict([[0.0, 0.0]]) == [label]
 
 
 def test_the_parameter_stays_unfitted(blobs):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import KFold, ShuffleSplit
+from sklearn.model_selection import KFold, PredefinedSplit, ShuffleSplit
 from sklearn.naive_bayes import GaussianNB
 
 from icecore_sk import LabelShiftCorrection, ResNet18Classifier
@@ -150,3 +150,13 @@ def test_a_network_on_particles_and_a_file(tmp_path):
     assert model.score_samples(new).shape == (60,)
     joblib.dump(model, tmp_path / "model.joblib")
     np.testing.assert_array_equal(joblib.load(tmp_path / "model.joblib").predict_proba(new), p)
+
+
+def test_a_fit_that_fails_leaves_it_as_it_was():
+    X, y = draw((60, 60, 60))
+    model = LabelShiftCorrection(GaussianNB(), random_state=0).fit(X, y)
+    before = model.predict_proba(X)
+    held = PredefinedSplit(np.where((y == "dust") & (np.arange(180) < 90), 0, -1))
+    with pytest.raises(ValueError, match="holds out no row of"):
+        model.set_params(cv=held).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), before)

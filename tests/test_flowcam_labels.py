@@ -6,6 +6,7 @@ import pytest
 from flowcam_run import make_run
 
 from icecore_sk.datasets import load_flowcam
+from icecore_sk.datasets.labels import join_labels, read_labels
 
 pytestmark = pytest.mark.filterwarnings("error")  # a test that expects a warning says so
 
@@ -107,3 +108,10 @@ def test_labels_of_nothing(tmp_path):
     assert y.isna().all()
     with pytest.raises(TypeError, match="labels is a list; expected a DataFrame"):
         load_flowcam(tmp_path / "run", 16, labels=["dust"] * 5, verbose=0)
+
+
+def test_an_id_that_several_runs_have_gets_no_label_by_chance():
+    index = pd.MultiIndex.from_product([["A", "B"], ["1", "2"]], names=["run", "id"])
+    known = read_labels(pd.DataFrame({"Original Reference ID": ["1"], "label": ["dust"]}))
+    with pytest.raises(ValueError, match="the id '1' is of several particles"):
+        join_labels(known, index)

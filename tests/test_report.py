@@ -234,6 +234,8 @@ def test_limits_are_those_of_most_values():
     constant = columns.scalar_column(pd.Series([3.0, 3.0]))
     assert constant["low"] < 3 < constant["high"]
     assert columns.scalar_column(pd.Series([np.nan]))["missing"] == 1
+    rare = columns.scalar_column(pd.Series([*[0.0] * 1000, *range(1, 11)]))
+    assert (rare["low"], rare["high"]) == (0, 10)
 
 
 def test_rare_categories_share_a_grey_and_are_counted():

@@ -12,10 +12,12 @@ from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
 
 from icecore_sk import VAE, ResNet18Classifier, SelfLabelledClassifier
+from icecore_sk._images import read_table, tensor_column
 from icecore_sk.datasets import load_particles, make_particles, save_particles
 from icecore_sk.survey import Survey, survey
 from icecore_sk.survey._inputs import read_labelled
 from icecore_sk.survey._maps import cluster
+from icecore_sk.survey._results import write_pages
 from icecore_sk.survey._steps import Steps
 from icecore_sk.survey.cli import main
 
@@ -302,6 +304,28 @@ def test_labels_of_other_particles_stay_with_these(particles):
     )
     assert len(y) == 20
     assert label.isna().all()
+
+
+def test_images_that_no_report_shows_are_refused_at_once(particles, tmp_path):
+    X = particles[0]
+    images = read_table(X[["image"]]).gather(np.arange(N))
+    X = X.assign(image=tensor_column(images / np.float32(255)))
+    with pytest.raises(ValueError, match=r"images of dtype float32 .* or out=None"):
+        quick(X, out=tmp_path / "out")
+
+
+def test_files_of_two_surveys_are_never_shown_together(particles, tmp_path):
+    X = particles[0]
+    table = pd.DataFrame({"kept": True, "outlier_score": 0.0}, index=X.index)
+    found = Survey(table=table, particles=X[::-1])
+    with pytest.raises(ValueError, match="are of different particles"):
+        found.write_report(tmp_path)
+    (tmp_path / "particles.parquet").unlink()
+    (tmp_path / "particles.parquet").mkdir()  # the next survey is stopped there
+    with pytest.raises(OSError):
+        found.write_report(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no finished survey: .*survey.json"):
+        write_pages(tmp_path)
 
 
 @pytest.mark.parametrize(

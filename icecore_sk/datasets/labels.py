@@ -61,6 +61,12 @@ def join_labels(
         Names of the runs that were read. By default those of the level "run", if there is one.
     """
     ids = index.get_level_values("id" if "id" in index.names else 0).astype(str)
+    again = ids[ids.duplicated() & ids.isin(known.index)]
+    if len(again):
+        raise ValueError(
+            f"the id {again[0]!r} is of several particles, and labels are joined by id alone. Give "
+            "each particle an id of its own, such as the run's name and its number there."
+        )
     if runs is None:
         runs = set(index.get_level_values("run")) if "run" in index.names else ()
     values = known["label"].astype(object).reindex(ids).to_numpy(object, copy=True)

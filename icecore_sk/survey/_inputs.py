@@ -11,7 +11,7 @@ LEAST = 50
 # Columns of the results, which a scalar of the same name would be lost under.
 OF_RESULTS = {
     "label", "kept", "predicted", "probability", "familiarity", "filter_reason", "outlier_score",
-    "outlier", "scalar", "reason", "neighbour_overlap", *COMPONENTS,
+    "outlier", "score", "scalar", "reason", "neighbour_overlap", *COMPONENTS,
 }  # fmt: skip
 
 
@@ -39,6 +39,17 @@ def check_particles(particles) -> pd.DataFrame:
             f"as particles.rename(columns={{{taken[0]!r}: {'particle ' + taken[0]!r}}})."
         )
     return particles
+
+
+def check_pictures(particles: pd.DataFrame) -> None:
+    """Raise where the images are none that a report shows."""
+    rows = read_table(particles)
+    if rows.dtype != np.uint8 or rows.image_shape[0] not in (1, 3):
+        raise ValueError(
+            f"particles has images of dtype {rows.dtype} and shape {rows.image_shape}; a report "
+            "shows uint8 of 1 or 3 channels. Pass such images, or out=None for a survey without a "
+            "report."
+        )
 
 
 def check_ids(table: pd.DataFrame, name: str) -> None:

@@ -140,6 +140,9 @@ class Survey:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        # The last to be written: without it nothing here counts as finished, so files of an
+        # earlier survey are never shown together with those of this one.
+        (folder / FOUND).unlink(missing_ok=True)
         tidy(folder / IMAGES)
         save_particles(self.particles, folder / IMAGES)
         with rewriting(folder / TABLE) as part:
@@ -179,6 +182,11 @@ def write_pages(folder):
     table = _read(folder / TABLE, pd.read_parquet)
     particles = load_particles(folder / IMAGES)
     found = _read(folder / FOUND, lambda path: _record(json.loads(path.read_text())))
+    if table.index.tolist() != particles.index.tolist():
+        raise ValueError(
+            f"{TABLE} and {IMAGES} in {str(folder)!r} are of different particles. Run the survey "
+            "again: it goes on from what it kept."
+        )
     histories = found["histories"]
     kept = np.flatnonzero(table["kept"].to_numpy(dtype=bool))
     images = read_table(particles).gather(kept)

@@ -21,7 +21,13 @@ from icecore_sk._random import seeded
 from icecore_sk._scalar_preprocessor import scalar_preprocessor
 from icecore_sk._vae import VAE
 from icecore_sk.metrics import cluster_stability, map_consistency
-from icecore_sk.survey._inputs import LEAST, check_particles, fingerprint, read_labelled
+from icecore_sk.survey._inputs import (
+    LEAST,
+    check_particles,
+    check_pictures,
+    fingerprint,
+    read_labelled,
+)
 from icecore_sk.survey._maps import cluster, reduce, sample_to_cluster, spread
 from icecore_sk.survey._results import Survey, versions
 from icecore_sk.survey._steps import Steps
@@ -140,6 +146,8 @@ class _Workflow:
         if out is not None:
             need_bokeh()  # now, not after everything else is done
         self.particles = check_particles(particles)
+        if out is not None:
+            check_pictures(particles)
         self.X_labelled, self.y_labelled, self.label = read_labelled(particles, labelled)
         if remove is not None and self.y_labelled is None:
             raise ValueError(
@@ -197,7 +205,7 @@ class _Workflow:
         return has_classifier + n_maps + 4
 
     def _identity(self):
-        parts = [__version__, self.seed, fingerprint(self.particles)]
+        parts = [__version__, sorted(versions().items()), self.seed, fingerprint(self.particles)]
         if self.y_labelled is not None:
             parts += [fingerprint(self.X_labelled), [str(label) for label in self.y_labelled]]
         return parts

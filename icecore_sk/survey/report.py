@@ -177,12 +177,13 @@ def _describe(table: pd.DataFrame, maps: Mapping) -> dict:
                 "missing": int(missing.sum()),
             }
         )
+    columns = describe_columns(table, coordinates)
     return {
         "n": len(table),
         "levels": describe_index(table.index),
         "idLevel": id_level(table.index),
-        "columns": describe_columns(table, coordinates),
-        "firstColour": _first_colour(table),
+        "columns": columns,
+        "firstColour": _first_colour([column["name"] for column in columns]),
         "maps": described,
         "outliers": encode(_outliers(table), "<u4"),
         "reasons": _reasons(table),
@@ -190,10 +191,9 @@ def _describe(table: pd.DataFrame, maps: Mapping) -> dict:
     }
 
 
-def _first_colour(table: pd.DataFrame) -> str:
-    names = [str(name) for name in table]
+def _first_colour(names: list[str]) -> str:
     wanted = ["label", "predicted", *filter(is_cluster, names), "outlier_score", *names]
-    return next(name for name in wanted if name in names)
+    return next((name for name in wanted if name in names), "")
 
 
 def _outliers(table: pd.DataFrame) -> np.ndarray:

@@ -88,7 +88,10 @@ def scalar_column(values: pd.Series) -> dict:
     """Return a scalar with limits that a few extreme values cannot stretch."""
     numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
     finite = numbers[np.isfinite(numbers)]
-    low, high = np.percentile(finite, LIMITS) if len(finite) else (0.0, 1.0)
+    low, high = np.percentile(finite, LIMITS, method="nearest") if len(finite) else (0.0, 1.0)
+    if low == high and len(finite):
+        # Nearly all values are one: the few others are all there is to see.
+        low, high = finite.min(), finite.max()
     if low == high:
         low, high = low - 0.5, high + 0.5
     return {
@@ -168,7 +171,7 @@ def _in_order(names) -> list[str]:
     """Sort names, numbers by their value."""
 
     def key(name: str):
-        number = name.lstrip("-").isdigit()
+        number = name.removeprefix("-").isdigit()
         return (not number, int(name) if number and name.isascii() else 0, name)
 
     return sorted(names, key=key)

@@ -36,8 +36,7 @@ class ClusterTransformer(
     clusterer_ : estimator
         The fitted clone.
     labels_ : ndarray of shape (n,)
-        Cluster of each training row. Negative labels are noise: -1, and for scikit-learn's
-        HDBSCAN also -2 (infinite) and -3 (missing values).
+        Cluster of each training row; negative labels are noise.
     n_clusters_ : int
         Clusters found, noise not counted.
     n_noise_ : int
@@ -49,7 +48,8 @@ class ClusterTransformer(
     -----
     A clusterer with a `predict` of its own that reproduces its training labels, such as KMeans,
     is asked instead of the nearest neighbour. Neighbours are found with the clusterer's own
-    `metric` where it has one.
+    `metric` where it has one; those of a Pipeline are found after the steps before its last, which
+    then need a `transform`.
 
     Examples
     --------

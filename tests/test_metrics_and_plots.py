@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 
@@ -48,6 +49,10 @@ def test_novel_class_report():
 def test_metrics_refuse_nonsense():
     with pytest.raises(ValueError, match="labels has dtype float64"):
         clustering_accuracy([0, 1], [0.5, 1.5])
+    found = pd.Series([1, 0, None], dtype="Int64")
+    assert clustering_accuracy([0, 1], found[:2]) == 1
+    with pytest.raises(ValueError, match=r"no label in 1 row\(s\).*labels.fillna\(-1\)"):
+        clustering_accuracy([0, 1, 1], found)
     with pytest.raises(ValueError, match="labels is empty"):
         clustering_accuracy([], [])
     with pytest.raises(ValueError, match="inconsistent"):

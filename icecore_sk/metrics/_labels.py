@@ -13,6 +13,13 @@ MISSING = -2
 
 
 def check_labels(y_true, labels) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(labels, pd.Series) and pd.api.types.is_integer_dtype(labels.dtype):
+        if labels.isna().any():
+            raise ValueError(
+                f"labels has no label in {int(labels.isna().sum())} row(s); expected integers, "
+                "negative for noise. Leave these rows out, or pass labels.fillna(-1)."
+            )
+        labels = labels.to_numpy(np.int64)
     y_true, labels = np.asarray(column_or_1d(y_true)), column_or_1d(labels)
     check_consistent_length(y_true, labels)
     if not len(labels):

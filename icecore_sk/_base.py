@@ -52,6 +52,7 @@ from icecore_sk._inference import InferenceMixin
 from icecore_sk._input import as_labels, known_labels
 from icecore_sk._network_state import NetworkStateMixin
 from icecore_sk._random import draw_seed, spawn_generators
+from icecore_sk._wrapping import unchanged_on_error
 from icecore_sk.nn.encoder import STEMS, initialise
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "valid_loss")
@@ -122,30 +123,29 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEsti
         A `chunk` is one call of `partial_fit`: one epoch that goes on from what there is.
         """
         settle_threads()
-        before = self.__dict__.copy()
-        try:
+        diverged = None
+        with unchanged_on_error(self):
             net, split, previous = self._prepare(X, y, chunk)
             try:
                 fit_on_devices(net, split, resolve_devices(self.device))
             except NonFiniteLossError as error:
-                kept = "is as it was before this chunk"
-                if chunk is None:
-                    self._finish(net, previous)
-                    before = self.__dict__.copy()
-                    kept = "keeps the finite weights of the end of the epoch before"
-                raise FloatingPointError(
-                    f"Training of {type(self).__name__} stopped: {error}. The estimator {kept}. "
-                    f"{self._nonfinite_advice()}"
-                ) from error
+                if chunk is not None:
+                    raise self._stopped(error, "is as it was before this chunk") from error
+                diverged = error
             self._finish(net, previous)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+        if diverged is not None:
+            kept = "keeps the finite weights of the end of the epoch before"
+            raise self._stopped(diverged, kept) from diverged
         # A first few chunks are little training: no failure shows before a fit would have ended.
         if chunk is None or self.n_iter_ >= self.max_epochs:
             self._diagnose()
         return self
+
+    def _stopped(self, error: NonFiniteLossError, kept: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"Training of {type(self).__name__} stopped: {error}. The estimator {kept}. "
+            f"{self._nonfinite_advice()}"
+        )
 
     def _prepare(self, X, y, chunk) -> tuple[ImageNet, Split, pd.DataFrame | None]:
         """Check parameters and data and build what training needs."""

@@ -1,4 +1,4 @@
-"""What an estimator around a classifier passes on."""
+"""What estimators share: a fit that fails undoes itself; those around a classifier pass it on."""
 
 from contextlib import contextmanager
 from typing import Any

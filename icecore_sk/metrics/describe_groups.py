@@ -121,3 +121,9 @@ def _effects(values, mask, inside, outside) -> np.ndarray:
 def _words(name, inside: float, outside: float) -> str:
     words = f"{name} {format_number(inside)}"
     return words if np.isnan(outside) else f"{words} (others {format_number(outside)})"
+
+
+def telling_scalars(table: pd.DataFrame, name) -> pd.DataFrame:
+    """Return the rows of `describe_groups` for one group, without scalars that repeat another."""
+    own = table[table.index.get_level_values(0) == name]  # .loc takes [True] for a mask
+    return own[(own["like"] == "") & own["effect"].notna()]

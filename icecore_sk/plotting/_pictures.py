@@ -168,8 +168,7 @@ class Canvas:
 
     def shorten(self, name: str, width: float, size: float) -> str:
         """Cut a name that is wider than `width` tiles, which may have no space to break at."""
-        columns = self._letters(width, size)
-        return name if len(name) <= columns else name[: columns - 3].rstrip() + "..."
+        return cut(name, self._letters(width, size))
 
     def _letters(self, width: float, size: float) -> int:
         # A letter of the default font is about 0.52 times as wide as the font is high.

@@ -4,10 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import euclidean_distances
 
+from icecore_sk._numbers import colour_limits
 from icecore_sk.plotting._pictures import TEXT_COLOUR
-
-# Shares of a scalar, in percent, between which its colours change: beyond lie the heavy tails.
-COLOUR_RANGE = (1, 99)
 
 
 def point_style(n: int, n_points: int | None = None) -> dict:
@@ -116,11 +114,7 @@ def colour_range(values: np.ndarray, log: bool):
             f"log=True needs positive values, but {int((known <= 0).sum())} are 0 or below "
             f"(the smallest is {known.min():.3g}). Pass log=False."
         )
-    # Values that there are: between zeros and a rare larger one lies nothing to be coloured by.
-    low, high = np.percentile(known, COLOUR_RANGE, method="nearest")
-    if low == high:
-        # Nearly all values are one: the few others are all there is to see.
-        low, high = known.min(), known.max()
+    low, high = colour_limits(known)
     ends = {(False, False): "neither", (True, False): "min", (False, True): "max"}
     beyond = bool((values < low).any()), bool((values > high).any())
     return (LogNorm if log else Normalize)(low, high), ends.get(beyond, "both")

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from icecore_sk.metrics._labels import MISSING, NOISE, check_lengths, encode_labels
-from icecore_sk.metrics.describe_groups import check_scalars, describe_groups
+from icecore_sk.metrics.describe_groups import check_scalars, describe_groups, telling_scalars
 from icecore_sk.metrics.typical_rows import typical_rows
 from icecore_sk.plotting._pictures import (
     FRAME_COLOUR,
@@ -245,8 +245,7 @@ class CategoryDisplay:
             place = (x + 0.03, y + j // n_columns + 0.03, 0.94, 0.94)
             show_picture(self.ax_, picture, place, frame=FRAME_COLOUR, linewidth=0.4)
         if self.table_ is not None:
-            own = self.table_[self.table_.index.get_level_values(0) == name]
-            own = own[(own["like"] == "") & own["effect"].notna()]["words"].head(n_scalars)
+            own = telling_scalars(self.table_, name)["words"].head(n_scalars)
             x = NAMES + 2.15 + n_columns + 0.2
             lines = [canvas.shorten(words, WORDS - 0.3, size) for words in own]
             canvas.text(x, y + 1, "\n".join(lines), size=size, va="center")

@@ -7,7 +7,7 @@ from sklearn.utils import check_array, check_random_state
 
 from icecore_sk._numbers import format_number
 from icecore_sk.metrics._labels import check_lengths, group_masks
-from icecore_sk.metrics.describe_groups import check_scalars, describe_groups
+from icecore_sk.metrics.describe_groups import check_scalars, describe_groups, telling_scalars
 from icecore_sk.plotting._areas import area_mask
 from icecore_sk.plotting._pictures import (
     FRAME_COLOUR,
@@ -251,8 +251,7 @@ class MapAreaDisplay:
             ax.set_axis_off()
         if self.table_ is None:
             return
-        own = self.table_[self.table_.index.get_level_values(0) == name]
-        own = own[(own["like"] == "") & own["effect"].notna()]
+        own = telling_scalars(self.table_, name)
         mask = self.areas[name]
         if self.images is None:
             style = {"textcoords": "offset points", "size": 9, "weight": "bold"}

@@ -12,7 +12,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from icecore_sk import __version__
 from icecore_sk._class_filter import ClassFilter
 from icecore_sk._classifier import ResNet18Classifier
 from icecore_sk._images import image_columns
@@ -205,7 +204,7 @@ class _Workflow:
         return has_classifier + n_maps + 4
 
     def _identity(self):
-        parts = [__version__, sorted(versions().items()), self.seed, fingerprint(self.particles)]
+        parts = [sorted(versions().items()), self.seed, fingerprint(self.particles)]
         if self.y_labelled is not None:
             parts += [fingerprint(self.X_labelled), [str(label) for label in self.y_labelled]]
         return parts

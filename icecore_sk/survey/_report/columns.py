@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from icecore_sk._images import is_tensor_dtype
+from icecore_sk._numbers import colour_limits
 from icecore_sk.plotting.particle_map import COLOURS, NOISE_COLOUR
 
 # Result columns of a survey, in the order in which they are offered.
@@ -16,9 +17,7 @@ TEXTS = ("reason",)
 MAX_CATEGORIES = 40
 OTHER, NOISE = "other", "noise"
 YES_COLOUR = "#882255"
-# Colours and histograms span the values between these percentiles, ...
-LIMITS = (1, 99)
-# ... on a logarithmic scale where the upper is this many times the lower.
+# Colours and histograms are logarithmic where the upper limit is this many times the lower.
 LOG_SPAN = 50
 
 
@@ -88,10 +87,7 @@ def scalar_column(values: pd.Series) -> dict:
     """Return a scalar with limits that a few extreme values cannot stretch."""
     numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
     finite = numbers[np.isfinite(numbers)]
-    low, high = np.percentile(finite, LIMITS, method="nearest") if len(finite) else (0.0, 1.0)
-    if low == high and len(finite):
-        # Nearly all values are one: the few others are all there is to see.
-        low, high = finite.min(), finite.max()
+    low, high = colour_limits(finite) if len(finite) else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
     return {

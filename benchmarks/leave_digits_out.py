@@ -45,7 +45,7 @@ from digits_data import (
     load,
     split_name,
 )
-from digits_map import SETTINGS, draw, measure_map
+from digits_map import METRIC, SETTINGS, draw, measure_map
 from digits_models import OURS, TOGETHER, TWO, Estimator, Line
 from novelty_scores import judge_all
 from provenance import kept, peak_memory_mb
@@ -203,13 +203,18 @@ def parameters(split, name: str, seed: int, args) -> dict:
     """What is stored with a row that is measured now."""
     if split == ():
         return binarised.parameters(args.size)
-    own = LINES[name](seed, args.size.epochs, args.set).parameters()
-    return own if split in ONE else own | SETTINGS  # no maps there
+    line = LINES[name](seed, args.size.epochs, args.set)
+    if split in ONE:  # no maps there
+        return line.parameters()
+    return line.parameters() | SETTINGS | {METRIC: repr(line.metric)}
 
 
 def settings_of(stored: dict) -> dict:
-    """Return what a row says of its settings; epochs stood beside the others at first."""
-    return {"epochs": repr(stored.get("epochs"))} | stored["parameters"]
+    """Return what a row says of its settings; two of them stood beside the others at first."""
+    beside = {"epochs": repr(stored.get("epochs"))}
+    if "umap_metric" in stored:
+        beside[METRIC] = repr(stored["umap_metric"])
+    return beside | stored["parameters"]
 
 
 def is_current(stored: dict, args) -> bool:

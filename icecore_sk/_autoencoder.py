@@ -45,6 +45,11 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         Highest learning rate of the one-cycle schedule of AdamW.
     weight_decay : float, default=1e-2
         Decoupled weight decay of AdamW.
+    augmentation : dict or None, default=None
+        Random views of the training images, drawn anew in each epoch; each is encoded, and decoded
+        as it is, so that losses of training are those of the views. Entries as in
+        `ResNet18Classifier`. They need no labels to teach that a particle can lie in other ways.
+        Under "bernoulli" there is no "brightness", which would leave the range of its pixels.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the rows, stop when their loss has not improved for
         `n_iter_no_change` epochs, and keep the best epoch's weights.
@@ -167,6 +172,7 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         batch_size=128,
         lr=1e-3,
         weight_decay=1e-2,
+        augmentation=None,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,
@@ -188,6 +194,7 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         self.batch_size = batch_size
         self.lr = lr
         self.weight_decay = weight_decay
+        self.augmentation = augmentation
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -410,6 +417,15 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
 
     def _network(self, **net_args):
         return AutoEncoderNet(**net_args)
+
+    def _strengths(self, measuring):
+        if self.likelihood_ == "bernoulli" and (self.augmentation or {}).get("brightness"):
+            raise ValueError(
+                f"augmentation={self.augmentation!r} changes the brightness of images whose "
+                "likelihood is 'bernoulli', which needs pixels in [0, 1]. Leave 'brightness' out, "
+                "or pass likelihood='gaussian'."
+            )
+        return super()._strengths(measuring)
 
     def _net_arguments(self, rows, goes_on: bool = False) -> dict:
         chosen = self.likelihood_ if goes_on and self.likelihood == "auto" else self.likelihood

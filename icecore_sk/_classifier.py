@@ -12,9 +12,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from icecore_sk._base import BaseImageEstimator, FeaturesOutMixin
 from icecore_sk._chunks import Chunk
 from icecore_sk._class_target import BALANCED_SAMPLING, ClassTargetMixin
-from icecore_sk._images import edge_grey
 from icecore_sk.nn import ClassificationLoss, ClassifierNet
-from icecore_sk.nn.augment import STRENGTHS, Augment, likely_views
+from icecore_sk.nn.augment import likely_views
 from icecore_sk.nn.composites import Composites
 
 
@@ -148,7 +147,6 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
     _parameter_constraints: dict = {
         **BaseImageEstimator._parameter_constraints,
         "class_weight": [StrOptions({"balanced", BALANCED_SAMPLING}), dict, None],
-        "augmentation": [dict, None],
         "average_views": ["boolean"],
         "outlier_exposure": [Interval(Real, 0, 1, closed="both")],
     }
@@ -428,21 +426,14 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
     def _classes_to_balance(self, target):
         return target if self.class_weight == BALANCED_SAMPLING else None
 
-    def _make_augmentation(self, rows, generator):
-        for name, value in (self.augmentation or {}).items():
-            if name not in STRENGTHS:
-                raise ValueError(
-                    f"augmentation has the unknown entry {name!r}; expected some of "
-                    f"{list(STRENGTHS)}."
-                )
-            if not isinstance(value, Real) or not 0 <= value <= STRENGTHS[name]:
-                raise ValueError(
-                    f"augmentation[{name!r}]={value!r} must be between 0 and {STRENGTHS[name]}."
-                )
+    def _strengths(self, measuring):
+        strengths = super()._strengths(measuring)
         self._kinds_of_views()  # whether there are any to average
-        if not self.augmentation:
-            return None
-        return Augment(generator, fill=edge_grey(rows), **self.augmentation)
+        if measuring:
+            # Turned and mirrored views are images like others; resampled ones are blurred, and the
+            # norms would expect a blur that no image has when it is predicted.
+            strengths = {k: v for k, v in strengths.items() if k in ("flip", "quarter_turns")}
+        return strengths
 
     @property
     def _further_images(self):

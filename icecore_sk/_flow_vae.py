@@ -42,6 +42,8 @@ class FlowVAE(VAE):
         Highest learning rate of the one-cycle schedule of AdamW.
     weight_decay : float, default=1e-2
         Decoupled weight decay of AdamW.
+    augmentation : dict or None, default=None
+        Random views of the training images, as in `AutoEncoder`.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the rows, stop when their loss has not improved for
         `n_iter_no_change` epochs, and keep the best epoch's weights.
@@ -129,6 +131,7 @@ class FlowVAE(VAE):
         batch_size=128,
         lr=1e-3,
         weight_decay=1e-2,
+        augmentation=None,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,
@@ -154,6 +157,7 @@ class FlowVAE(VAE):
             batch_size=batch_size,
             lr=lr,
             weight_decay=weight_decay,
+            augmentation=augmentation,
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
             n_iter_no_change=n_iter_no_change,

@@ -277,6 +277,14 @@ def test_parameters_that_make_no_sense_here(params, match, images, labels):
         ResNet18Classifier(**params).fit(images, labels)
 
 
+@pytest.mark.parametrize("model", [AutoEncoder, VAE, FlowVAE])
+def test_views_that_do_not_exist(model, images):
+    with pytest.raises(ValueError, match=r"unknown entry 'mirror'; expected some of \['rotate'"):
+        model(2, augmentation={"mirror": True}).fit(images)
+    with pytest.raises(ValueError, match=r"augmentation\['rotate'\]=-5 must be between 0 and 180"):
+        model(2, augmentation={"rotate": -5}).fit(images)
+
+
 def test_batch_size_larger_than_n_is_one_batch(images, labels):
     big = AutoEncoder(2, batch_size=10_000, max_epochs=1, random_state=0).fit(images)
     fits = AutoEncoder(2, batch_size=12, max_epochs=1, random_state=0).fit(images)

@@ -29,6 +29,7 @@ from icecore_sk import (
 )
 from icecore_sk._files.container import MissingPackageError, read_container
 from icecore_sk._files.fitted import FITTED
+from icecore_sk._files.migrations import states_of
 from icecore_sk._files.types import ESTIMATORS, PARTS
 from icecore_sk._outliers.neighbours import Neighbours
 
@@ -270,6 +271,23 @@ def test_a_filter_of_before_its_distances_rescues_as_it_did(models, tmp_path):
     rescued = (old.explain(X)["score"] > old._offset) & (familiar < old.rescue_threshold_)
     assert rescued.any()
     assert old.explain(X)["rescued"].tolist() == rescued.tolist()
+
+
+def test_autoencoders_of_before_views_were_trained_on_none(models, tmp_path):
+    """Format 1.2."""
+    model, X = models["FlowVAE"]
+    path = tmp_path / "flows.safetensors"
+    save(model, path)
+
+    def older(document):
+        document["format"] = [1, 2]
+        for state in states_of("icecore_sk.FlowVAE", document["model"]):
+            state[:] = [pair for pair in state if pair[0] != "augmentation"]
+
+    forge(path, older)
+    again = load(path)
+    assert again.get_params()["augmentation"] is None
+    np.testing.assert_array_equal(again.transform(X), model.transform(X))
 
 
 def test_newer_major_format_is_refused(mean_file):

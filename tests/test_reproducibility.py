@@ -18,7 +18,7 @@ from icecore_sk.datasets import load_digit_images
 
 PARAMS = {
     "ResNet18Classifier": {"augmentation": {"rotate": 10}, "outlier_exposure": 0.3},
-    "AutoEncoder": {},
+    "AutoEncoder": {"augmentation": {"flip": True, "shift": 0.2}},
     "VAE": {"kl_warmup": 2.0},
     "FlowVAE": {"early_stopping": True},
 }

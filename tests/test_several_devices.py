@@ -45,7 +45,12 @@ CASES = {
         "early_stopping": True,
         "n_iter_no_change": 1,
     },
-    "AutoEncoder": {"image_shape": (1, 8, 8), "scalar_weight": 1.0, **DECODER},
+    "AutoEncoder": {
+        "image_shape": (1, 8, 8),
+        "scalar_weight": 1.0,
+        "augmentation": {"flip": True, "shift": 0.2},
+        **DECODER,
+    },
     "FlowVAE": {
         "encoder": ResNet18Classifier(
             **PARAMS | {"max_epochs": 1}, net_params={"encoder_width": 8}

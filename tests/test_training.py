@@ -330,8 +330,9 @@ def test_interrupted_fit_resumes_exactly(name, error, digits, tmp_path):
                 raise error("power cut")
 
     params = {"max_epochs": 4, "early_stopping": True, "n_iter_no_change": 9}
+    params["augmentation"] = {"rotate": 10}
     if name == "ResNet18Classifier":
-        params |= {"augmentation": {"rotate": 10}, "outlier_exposure": 0.3}
+        params["outlier_exposure"] = 0.3
     whole = make_network(name, **params).fit(X, y)
     stopped = make_network(name, **params, checkpoint_dir=tmp_path, callbacks=[Stop()])
     with pytest.raises(error, match="power cut"):

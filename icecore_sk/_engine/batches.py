@@ -61,7 +61,7 @@ class Batches:
         Maps a batch of images and its targets to further images, which come after the batch's own
         and have no target, and the rows whose scalars they take.
     repeatable : bool
-        Start noise and composites anew in each pass, so that two passes see the same.
+        Start views, noise and composites anew in each pass, so that two passes see the same.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Batches:
         self.classes, self.repeatable = classes, repeatable
         self.augment, self.composites = augment, composites
         drawn = [] if noise is None else [noise[1]]
-        drawn += [] if composites is None else [composites.generator]
+        drawn += [source.generator for source in (augment, composites) if source is not None]
         self.starts = [(generator, generator.get_state()) for generator in drawn]
 
     def bounds(self) -> list[int]:

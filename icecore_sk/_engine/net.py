@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
@@ -21,6 +22,7 @@ from icecore_sk._engine.precision import autocast
 # Variance over the training set above which a latent dimension counts as used: the definition of
 # Burda, Grosse and Salakhutdinov (2016).
 ACTIVE_VARIANCE = 0.01
+HISTORY_COLUMNS = ("epoch", "train_loss", "valid_loss")
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -35,8 +37,8 @@ class NonFiniteLossError(FloatingPointError):
 class Split:
     """What `ImageNet.fit` takes as X: training batches, and perhaps batches to validate on.
 
-    `calibration` holds plain training rows on which the batch norms' statistics are measured;
-    those that the network came with count for `norm_rows` rows beside them.
+    `calibration` holds training rows on which the batch norms' statistics are measured; those that
+    the network came with count for `norm_rows` rows beside them.
     """
 
     train: Batches
@@ -339,6 +341,28 @@ def history_rows(net: ImageNet) -> list[dict[str, float]]:
         {k: v for k, v in row.items() if k not in skip and not k.startswith("event_")}
         for row in net.history
     ]
+
+
+def history_table(net: ImageNet) -> pd.DataFrame:
+    """Return the history as users see it: losses first, then their parts, then lr and seconds."""
+    table = pd.DataFrame(history_rows(net))
+    for name in (*HISTORY_COLUMNS[1:], "lr", "train_seconds"):
+        if name not in table:
+            table[name] = np.nan
+    table = table.rename(columns={"train_seconds": "seconds"})
+    if "valid_seconds" in table:
+        # Epochs of partial_fit have no validation beside those of a fit before.
+        table["seconds"] += table.pop("valid_seconds").fillna(0.0)
+    # The parts of the training loss carry no prefix; those of the validation loss do.
+    short = {
+        name: name.removeprefix("train_")
+        for name in table
+        if name.startswith("train_") and name not in HISTORY_COLUMNS
+    }
+    table = table.rename(columns=short)
+    last = ["lr", "seconds"]
+    middle = [name for name in table if name not in (*HISTORY_COLUMNS, *last)]
+    return table[[*HISTORY_COLUMNS, *middle, *last]] if len(table) else table
 
 
 def module_arrays(module: torch.nn.Module) -> dict[str, np.ndarray]:

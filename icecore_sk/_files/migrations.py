@@ -23,6 +23,15 @@ def add_known_places(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def add_augmentation(document: dict[str, Any]) -> dict[str, Any]:
+    """1.2 to 1.3: the autoencoders can be trained on random views; they were not."""
+    for name in ("AutoEncoder", "VAE", "FlowVAE"):
+        for state in states_of(f"icecore_sk.{name}", document):
+            if "augmentation" not in {key for key, _ in state}:
+                state.append(["augmentation", None])
+    return document
+
+
 def states_of(name: str, node: Any) -> list[list]:
     """Return what the state of each estimator of this name holds, as lists of pairs."""
     if isinstance(node, list):
@@ -40,4 +49,5 @@ def states_of(name: str, node: Any) -> list[list]:
 MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
     add_views_and_exposure,
     add_known_places,
+    add_augmentation,
 ]

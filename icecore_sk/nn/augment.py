@@ -1,7 +1,9 @@
 """Random views of a batch of images, drawn per image and made on the device."""
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +17,26 @@ STRENGTHS = {
     "flip": 1,
     "quarter_turns": 1,
 }
+
+
+def checked(augmentation: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what the parameter `augmentation` asks for: its entries that are not zero or False.
+
+    Raises
+    ------
+    ValueError
+        Where an entry is unknown, or beyond its largest strength.
+    """
+    for name, value in (augmentation or {}).items():
+        if name not in STRENGTHS:
+            raise ValueError(
+                f"augmentation has the unknown entry {name!r}; expected some of {list(STRENGTHS)}."
+            )
+        if not isinstance(value, float | int | np.number) or not 0 <= value <= STRENGTHS[name]:
+            raise ValueError(
+                f"augmentation[{name!r}]={value!r} must be between 0 and {STRENGTHS[name]}."
+            )
+    return {name: value for name, value in (augmentation or {}).items() if value}
 
 
 def likely_views(

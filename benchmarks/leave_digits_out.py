@@ -63,6 +63,8 @@ IN_FIVE = (
     "PCA + LOF",
 )
 IN_ONE = (TOGETHER, "raw pixels", "PCA + LOF")
+# Parameters that estimators have got since there are rows, and what they did before.
+SINCE = {"augmentation": "None"}
 SPLITS = {"pair": [PAIR], "five": FIVE, "one": ONE, BINARISED: [()]}
 
 
@@ -193,7 +195,8 @@ def is_there(row, args) -> bool:
     if not path.exists():
         return False
     stored = json.loads(path.read_text())
-    if "parameters" in stored and settings_of(stored) == parameters(*row, args):
+    now = parameters(*row, args)
+    if "parameters" in stored and settings_of(stored, now) == now:
         return True
     print(f"{path.parent.name}/{path.name} is of other settings: measured again", flush=True)
     return False
@@ -209,9 +212,10 @@ def parameters(split, name: str, seed: int, args) -> dict:
     return line.parameters() | SETTINGS | {METRIC: repr(line.metric)}
 
 
-def settings_of(stored: dict) -> dict:
+def settings_of(stored: dict, now: dict) -> dict:
     """Return what a row says of its settings; two of them stood beside the others at first."""
-    beside = {"epochs": repr(stored.get("epochs"))}
+    beside = {key: SINCE[key.split(", ")[-1]] for key in now if key.split(", ")[-1] in SINCE}
+    beside["epochs"] = repr(stored.get("epochs"))
     if "umap_metric" in stored:
         beside[METRIC] = repr(stored["umap_metric"])
     return beside | stored["parameters"]
@@ -226,7 +230,7 @@ def is_current(stored: dict, args) -> bool:
     if "parameters" not in stored or stored["model"] not in (LINES if split else binarised.MODELS):
         return True
     now = parameters(split, stored["model"], stored["seed"], args)
-    if settings_of(stored).items() <= now.items():
+    if settings_of(stored, now).items() <= now.items():
         return True
     print(f"left out, of other settings: {split_name(split)} {stored['model']} {stored['seed']}")
     return False

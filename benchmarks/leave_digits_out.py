@@ -214,7 +214,7 @@ def parameters(split, name: str, seed: int, args) -> dict:
 
 def settings_of(stored: dict, now: dict) -> dict:
     """Return what a row says of its settings; two of them stood beside the others at first."""
-    beside = {key: SINCE[key.split(", ")[-1]] for key in now if key.split(", ")[-1] in SINCE}
+    beside = {key: SINCE[name] for key in now if (name := key.split(", ")[-1]) in SINCE}
     beside["epochs"] = repr(stored.get("epochs"))
     if "umap_metric" in stored:
         beside[METRIC] = repr(stored["umap_metric"])

@@ -468,6 +468,7 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEsti
         return Augment(generator, _images.edge_grey(rows), **strengths) if strengths else None
 
     def _strengths(self, measuring: bool) -> dict[str, Any]:
+        """How far views go in training, or where the norms are measured."""
         return checked(self.augmentation)
 
     @property

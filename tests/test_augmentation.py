@@ -62,8 +62,7 @@ def test_no_entries_are_no_views(name, digits):
         for augmentation in (None, {}, {"flip": False, "rotate": 0})
     ]
     np.testing.assert_array_equal(fits[1], fits[0])
-    # Drawn, and moved by nothing: the same up to the rounding of a resampling.
-    np.testing.assert_allclose(fits[2], fits[0], atol=0.05)
+    np.testing.assert_array_equal(fits[2], fits[0])
 
 
 def test_saved_with_its_views(pair, standing, tmp_path):

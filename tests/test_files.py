@@ -250,18 +250,26 @@ def test_older_minor_format_is_brought_up_to_date(mean_file, monkeypatch):
     assert load(mean_file).mean_ == mean
 
 
+def make_older(path, minor, estimator, name):
+    """Turn a file into one of format 1.`minor`: its estimator had nothing of this name."""
+
+    def older(document):
+        document["format"] = [1, minor]
+        states = states_of(f"icecore_sk.{estimator}", document["model"])
+        assert states
+        for state in states:
+            state[:] = [pair for pair in state if pair[0] != name]
+
+    forge(path, older)
+
+
 def test_a_filter_of_before_its_distances_rescues_as_it_did(models, tmp_path):
     """Format 1.1: by `score_samples`, below a threshold on the same scale."""
     model, F = models["ClassFilter of a forest"]
     path = tmp_path / "filter.safetensors"
     save(model, path)
 
-    def older(document):
-        document["format"] = [1, 1]
-        state = document["model"]["state"]["dict"]
-        document["model"]["state"]["dict"] = [pair for pair in state if pair[0] != "_known"]
-
-    forge(path, older)
+    make_older(path, 1, "ClassFilter", "_known")
     assert load(path).explain(F).equals(model.explain(F))
 
     model, X = models["ClassFilter"]
@@ -279,12 +287,7 @@ def test_autoencoders_of_before_views_were_trained_on_none(models, tmp_path):
     path = tmp_path / "flows.safetensors"
     save(model, path)
 
-    def older(document):
-        document["format"] = [1, 2]
-        for state in states_of("icecore_sk.FlowVAE", document["model"]):
-            state[:] = [pair for pair in state if pair[0] != "augmentation"]
-
-    forge(path, older)
+    make_older(path, 2, "FlowVAE", "augmentation")
     again = load(path)
     assert again.get_params()["augmentation"] is None
     np.testing.assert_array_equal(again.transform(X), model.transform(X))

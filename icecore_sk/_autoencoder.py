@@ -46,10 +46,11 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
     weight_decay : float, default=1e-2
         Decoupled weight decay of AdamW.
     augmentation : dict or None, default=None
-        Random views of the training images, drawn anew in each epoch; each is encoded, and decoded
-        as it is, so that losses of training are those of the views. Entries as in
-        `ResNet18Classifier`. They need no labels to teach that a particle can lie in other ways.
-        Under "bernoulli" there is no "brightness", which would leave the range of its pixels.
+        Random views of the training images, drawn anew in each epoch; each is encoded, and the
+        decoder draws it as it was shown, so that losses of training are those of the views.
+        Entries as in `ResNet18Classifier`. They need no labels to teach that a particle can lie in
+        other ways. Under "bernoulli" there is no "brightness", which would leave the range of its
+        pixels.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the rows, stop when their loss has not improved for
         `n_iter_no_change` epochs, and keep the best epoch's weights.
@@ -76,9 +77,9 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         Write a checkpoint after every epoch; the same fit started again goes on from there.
     net_params : dict or None, default=None
         Options of the network: "stem" and "encoder_width" (see `ResNet18Classifier`), and
-        "decoder_width", the width of the decoder (see `icecore_sk.nn.Decoder`; default 32).
+        "decoder_width", half the channels of the decoder's map of half size (default 32).
     random_state : int, RandomState instance or None, default=None
-        Governs initial weights, shuffling, splits and noise.
+        Governs initial weights, shuffling, splits, noise and views.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -88,7 +89,8 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         The trained net; ``net_.module_`` is the torch module.
     history_ : DataFrame
         One row per epoch: epoch, train_loss, valid_loss (NaN without early stopping),
-        reconstruction, lr, seconds. Losses in nats per image.
+        reconstruction, scalar_loss where scalars are decoded, lr, seconds. Losses in nats per
+        image. With early stopping each part again as valid_reconstruction and so on.
     likelihood_ : str
         "bernoulli" or "gaussian".
     loss_curve_ : list of float
@@ -101,6 +103,12 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         Pixels and scalars per row; for a particle table its number of columns.
     feature_names_in_ : ndarray of str
         Column names, where X was a DataFrame.
+    n_scalars_ : int
+        Columns of X beside the pixels.
+    scalar_names_ : list of str or None
+        Their names, where X was a particle table.
+    input_form_ : {"grey", "images", "rows", "table"}
+        How X held the images in fit.
 
     See Also
     --------

@@ -29,8 +29,10 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
 
     A row is removed where the probability that `classifier` gives to the class `remove` lies above
     a threshold. The threshold comes from labelled rows that the classifier was not fitted on: of a
-    new row of any other class it removes at most the share `max_miss` [1]_. What looks like no
-    class that the classifier knows is kept, however sure it is: what lies far from all of them.
+    new row of any other class it removes at most the share `max_miss` [1]_. What lies
+    farther from all classes that the classifier knows than nearly all of `remove` does is kept,
+    however sure the classifier is. Of a class that nobody has labelled rows may be lost all the
+    same: `max_miss` is a promise about the labelled ones.
 
     Parameters
     ----------

@@ -44,7 +44,8 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
     augmentation : dict or None, default=None
         Random views of the training images, drawn anew in each epoch: largest "rotate" (degrees),
         "shift" (share of the side), "scale" and "brightness" (relative change); "flip" and
-        "quarter_turns" (booleans). Empty places take the median grey level of the images' edges.
+        "quarter_turns" (booleans; half turns where images are not square). Empty places take the
+        median grey level of the images' edges.
         ``{"rotate": 12, "shift": 0.06, "scale": 0.1}`` suits digits; particles have no up or down:
         ``{"flip": True, "quarter_turns": True, "shift": 0.05, "brightness": 0.1}``.
     average_views : bool, default=False
@@ -89,8 +90,8 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
         Options of the network: "stem" and "encoder_width" (see Notes), and "scalar_width", the
         length of the scalars' branch (default 64).
     random_state : int, RandomState instance or None, default=None
-        Governs initial weights, shuffling and splits. The same integer gives bit-equal weights on
-        the same processor.
+        Governs initial weights, shuffling, splits, views and images of no class. The same
+        integer gives bit-equal weights on the same processor.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -114,6 +115,12 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
         Pixels and scalars per row; for a particle table its number of columns.
     feature_names_in_ : ndarray of str
         Column names, where X was a DataFrame.
+    n_scalars_ : int
+        Columns of X beside the pixels.
+    scalar_names_ : list of str or None
+        Their names, where X was a particle table.
+    input_form_ : {"grey", "images", "rows", "table"}
+        How X held the images in fit.
 
     Notes
     -----

@@ -43,6 +43,8 @@ class ClusterTransformer(
         Training rows that are noise.
     n_features_in_ : int
         Columns of X.
+    feature_names_in_ : ndarray of str
+        Column names, where X was a DataFrame.
 
     Notes
     -----

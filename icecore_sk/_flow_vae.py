@@ -70,9 +70,9 @@ class FlowVAE(VAE):
         Write a checkpoint after every epoch; the same fit started again goes on from there.
     net_params : dict or None, default=None
         Options of the network: "stem" and "encoder_width" (see `ResNet18Classifier`), and
-        "decoder_width", the width of the decoder (see `icecore_sk.nn.Decoder`; default 32).
+        "decoder_width", half the channels of the decoder's map of half size (default 32).
     random_state : int, RandomState instance or None, default=None
-        Governs initial weights, shuffling, splits and noise.
+        Governs initial weights, shuffling, splits, noise and views.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -80,8 +80,8 @@ class FlowVAE(VAE):
     ----------
     net_, history_, likelihood_, loss_curve_, n_iter_, image_shape_, n_features_in_
         As in `VAE`; the kl of `history_` is a sampled estimate with flows.
-    feature_names_in_ : ndarray of str
-        Column names, where X was a DataFrame.
+    feature_names_in_, n_scalars_, scalar_names_, input_form_
+        As in `AutoEncoder`.
 
     Notes
     -----

@@ -32,6 +32,14 @@ class ImageMinMaxScaler(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin,
         Channels, height and width.
     n_features_in_ : int
         Pixels and scalars per row; for a particle table its number of columns.
+    feature_names_in_ : ndarray of str
+        Column names, where X was a DataFrame.
+    n_scalars_ : int
+        Columns of X beside the pixels.
+    scalar_names_ : list of str or None
+        Their names, where X was a particle table.
+    input_form_ : {"grey", "images", "rows", "table"}
+        How X held the images in fit.
 
     Notes
     -----

@@ -92,6 +92,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         Neighbours used.
     n_features_in_ : int
         Columns of X, where it has columns.
+    feature_names_in_ : ndarray of str
+        Column names, where X was a DataFrame.
 
     Notes
     -----

@@ -22,8 +22,8 @@ class SelfLabelledClassifier(PassesOnFeatures, TransformerMixin, MetaEstimatorMi
     Parameters
     ----------
     clusterer : estimator with fit_predict
-        Labels the rows of X, for example ``make_pipeline(VAE(16), UMAP(2), KMeans(100))``. Negative
-        labels are noise. It is cloned.
+        Labels the rows of X, for example ``make_pipeline(VAE(16), UMAP(30), KMeans(100))``.
+        Negative labels are noise. It is cloned.
     classifier : classifier with transform
         Learns the clusters from X, for example ``ResNet18Classifier(max_epochs=2)``. It is cloned.
     random_state : int, RandomState instance or None, default=None

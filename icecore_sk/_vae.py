@@ -83,9 +83,9 @@ class VAE(AutoEncoder):
         Write a checkpoint after every epoch; the same fit started again goes on from there.
     net_params : dict or None, default=None
         Options of the network: "stem" and "encoder_width" (see `ResNet18Classifier`), and
-        "decoder_width", the width of the decoder (see `icecore_sk.nn.Decoder`; default 32).
+        "decoder_width", half the channels of the decoder's map of half size (default 32).
     random_state : int, RandomState instance or None, default=None
-        Governs initial weights, shuffling, splits and noise.
+        Governs initial weights, shuffling, splits, noise and views.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -96,8 +96,11 @@ class VAE(AutoEncoder):
     history_ : DataFrame
         One row per epoch: epoch, train_loss, valid_loss (NaN without early stopping),
         reconstruction, kl (nats per image), active_units (latent dimensions whose posterior mean
-        has a variance above 0.01 over the training rows [2]_), lr, seconds.
+        has a variance above 0.01 over the training rows [2]_), scalar_loss where scalars are
+        decoded, lr, seconds. With early stopping each part again as valid_kl and so on.
     likelihood_, loss_curve_, n_iter_, image_shape_, n_features_in_, feature_names_in_
+        As in `AutoEncoder`.
+    n_scalars_, scalar_names_, input_form_
         As in `AutoEncoder`.
 
     Warns

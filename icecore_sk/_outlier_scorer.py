@@ -30,7 +30,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     An embedder, such as a `VAE` or a Pipeline that ends in one, maps X to a space; without one the
     columns of X are the space. Up to eight component scores are taken:
 
-    - reconstruction: the loss of the embedder's reconstruction.
+    - reconstruction: the loss of the embedder's reconstruction. Of networks side by side in a
+      FeatureUnion, the mean of their losses.
     - corrected_reconstruction: how far the loss lies above what is usual for as much ink, contrast
       and size. The loss itself ranks how much is drawn.
     - distance: mean distance to the nearest rows [1]_; far from everything.
@@ -38,7 +39,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
       dense group.
     - detail_distance: mean distance to the nearest rows in the third of the four stages of the
       embedder's network; made of other parts, which its last layer may have forgotten. Of networks
-      side by side in a FeatureUnion, in the stages of all of them.
+      side by side, in the stages of all of them.
     - class_distance: Mahalanobis distance to the nearest known class [5]_.
     - size: the largest particles.
     - disagreement: the scalar that departs most from that of the row's neighbours, itself left
@@ -382,7 +383,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         missing = {
             "reconstruction": not reading.has_loss
             and "an embedder with reconstruct or inverse_transform, such as VAE()",
-            "corrected_reconstruction": not (reading.has_network and reading.pictures)
+            "corrected_reconstruction": not (reading.reconstructs and reading.pictures)
             and "an embedder with reconstruct, such as VAE(), and images in X",
             "distance": False,
             "sparsity": False,

@@ -8,7 +8,7 @@ from conftest import make_table
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from icecore_sk import VAE, AutoEncoder, OutlierScorer, scalar_preprocessor
@@ -206,6 +206,42 @@ def test_losses_are_nats_where_the_network_tells(networks):
     step, inputs = scorer.embedder_[-1], scorer.embedder_[:-1].transform(X)
     np.testing.assert_array_equal(table["reconstruction"], -step.score_samples(inputs))
     assert table["reason"].str.contains(" nats where ").sum() == table["outlier"].sum()
+
+
+def side_by_side(X, **networks):
+    fitted = [(name, FrozenEstimator(network.fit(X))) for name, network in networks.items()]
+    return FrozenEstimator(FeatureUnion(fitted).fit(X))
+
+
+def test_networks_side_by_side_lose_the_mean_of_their_losses(particles):
+    X = particles[0]
+    one, other = (AutoEncoder(2, max_epochs=1, random_state=seed) for seed in (0, 1))
+    inside = make_pipeline(FunctionTransformer(), other)
+    pixels = FunctionTransformer(LinearImages._flat)
+    # Squared errors have no mean with nats.
+    mixed = side_by_side(X, one=one, squares=LinearImages(), pixels=pixels, other=inside)
+    scorer = OutlierScorer(mixed, scalars=None).fit(X)
+    assert scorer.components_ == ["corrected_reconstruction", "distance", "sparsity"]
+    table = OutlierScorer(mixed, components=["reconstruction"]).fit(X).explain(X)
+    losses = -one.score_samples(X), -other.score_samples(X)
+    np.testing.assert_allclose(table["reconstruction"], np.mean(losses, axis=0), rtol=1e-6)
+    assert table["reason"].str.contains(" nats where ").sum() == table["outlier"].sum() > 0
+
+
+def test_squared_errors_side_by_side_are_averaged_too(particles):
+    X = particles[0]
+    few, many = LinearImages(2), LinearImages(9)
+    both = side_by_side(X, few=few, many=many)
+    columns = [
+        OutlierScorer(embedder, components=["corrected_reconstruction", "reconstruction"])
+        .fit(X)
+        .explain(X)["reconstruction"]
+        for embedder in (both, FrozenEstimator(few), FrozenEstimator(many))
+    ]
+    np.testing.assert_allclose(columns[0], (columns[1] + columns[2]) / 2, rtol=1e-6)
+    alone = OutlierScorer(FrozenEstimator(many), scalars=None).fit(X)
+    both = OutlierScorer(both, scalars=None).fit(X)
+    assert both.components_ == alone.components_
 
 
 def test_three_forms_of_x_score_alike(digits):

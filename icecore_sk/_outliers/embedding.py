@@ -29,7 +29,7 @@ class Embedding:
     def __init__(self, embedder):
         self.embedder = embedder
         self._steps = list(steps(embedder))
-        self._last = self._last_that(lambda step: hasattr(step, "reconstruct"))
+        self._last = self._last_that(reconstructs)
         self._looking = self._last_that(looks)
 
     def _last_that(self, can: Callable[[object], bool]) -> int | None:
@@ -37,21 +37,25 @@ class Embedding:
         return able[-1] if able else None
 
     @property
-    def network(self):
-        """The last step that reconstructs images, or None."""
-        return None if self._last is None else self._steps[self._last]
-
-    @property
     def reconstructs(self) -> bool:
         """Whether any step reconstructs images, or any of those that a union has side by side."""
-        unions = [step for step in self._steps if isinstance(step, FeatureUnion)]
-        beside = [member for union in unions for member in members(union)]
-        return self.network is not None or any(member.reconstructs for member in beside)
+        return self._last is not None
+
+    @property
+    def _reconstructing(self):
+        """The last step that reconstructs images."""
+        assert self._last is not None
+        return self._steps[self._last]
 
     @property
     def image_shape(self):
         """Shape of the images that a step was fitted with, or None."""
         return next((shape for shape in map(shape_of, self._steps) if shape is not None), None)
+
+    @property
+    def reconstructed_shape(self):
+        """Shape of the images that are reconstructed, or else that a step was fitted with."""
+        return shape_of(self._reconstructing) if self.reconstructs else self.image_shape
 
     @property
     def inverts(self) -> bool:
@@ -90,20 +94,25 @@ class Embedding:
             X = step.transform(X)
         return X
 
-    def loss(self, X, space: np.ndarray) -> np.ndarray:
+    def loss(self, X, space: np.ndarray | None = None) -> np.ndarray:
         """Return the loss of each row: nats where the network tells, else mean squared error.
 
-        X is what `network_input` returned, and `space` is what X was mapped to.
+        X is what `network_input` returned, and `space` is what X was mapped to, which is needed
+        where no step reconstructs images. Of networks side by side it is the mean of their losses.
         """
-        if self.network is None:
+        if not self.reconstructs:
             values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
             restored = np.asarray(self.embedder.inverse_transform(space))
             return np.square(values.astype(np.float64) - restored).mean(axis=1)
-        if hasattr(self.network, "score_samples"):
-            return -np.asarray(self.network.score_samples(X), dtype=np.float64)
+        network = self._reconstructing
+        if isinstance(network, FeatureUnion):
+            losses = [member.loss(member.network_input(X)) for member in of_one_unit(network)]
+            return np.mean(losses, axis=0)
+        if hasattr(network, "score_samples"):
+            return -np.asarray(network.score_samples(X), dtype=np.float64)
         rows = image_rows(X, self.image_shape)
         assert rows is not None  # the network has just read them
-        restored = np.asarray(self.network.reconstruct(X)).reshape(len(rows), *rows.image_shape)
+        restored = np.asarray(network.reconstruct(X)).reshape(len(rows), *rows.image_shape)
         scale = 255.0 if rows.dtype == np.uint8 else 1.0
         error = np.empty(len(rows))
         for index in _images.blocks(len(rows), rows.image_shape):
@@ -113,13 +122,31 @@ class Embedding:
 
     @property
     def loss_unit(self) -> str:
-        told = self.network is not None and hasattr(self.network, "score_samples")
-        return "nats" if told else "mean squared error"
+        network = self._reconstructing if self.reconstructs else None
+        if isinstance(network, FeatureUnion):
+            return of_one_unit(network)[0].loss_unit
+        return "nats" if hasattr(network, "score_samples") else "mean squared error"
 
 
 def members(union: FeatureUnion) -> list[Embedding]:
     """Return the embedders whose features a FeatureUnion puts side by side."""
     return [Embedding(member) for _, member in union.transformer_list if member != "drop"]
+
+
+def reconstructs(step) -> bool:
+    """Whether a step reconstructs images: of a union, any of its members."""
+    if isinstance(step, FeatureUnion):
+        return any(member.reconstructs for member in members(step))
+    return hasattr(step, "reconstruct")
+
+
+def of_one_unit(union: FeatureUnion) -> list[Embedding]:
+    """Return the members that reconstruct images: those that tell nats, if there are such.
+
+    Nats and squared errors have no mean.
+    """
+    able = [member for member in members(union) if member.reconstructs]
+    return [member for member in able if member.loss_unit == "nats"] or able
 
 
 def looks(step) -> bool:

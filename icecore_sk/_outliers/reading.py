@@ -57,18 +57,13 @@ class Reading:
         return len(self.space)
 
     @property
-    def has_network(self) -> bool:
-        """Whether a step of the embedder reconstructs images."""
-        return self._embedding is not None and self._embedding.network is not None
-
-    @property
     def reconstructs(self) -> bool:
         """Whether the embedder has a network that reconstructs images, if only beside others."""
         return self._embedding is not None and self._embedding.reconstructs
 
     @property
     def has_loss(self) -> bool:
-        return self.has_network or (self._embedding is not None and self._embedding.inverts)
+        return self.reconstructs or (self._embedding is not None and self._embedding.inverts)
 
     @property
     def has_intermediate(self) -> bool:
@@ -100,10 +95,7 @@ class Reading:
         """The images that the reconstructing network sees, or else those of X."""
         if self._embedding is None:
             return None
-        network, shape = self._embedding.network, self._embedding.image_shape
-        if network is not None:
-            shape = network.image_shape_
-        return embedding.image_rows(self._inputs, shape)
+        return embedding.image_rows(self._inputs, self._embedding.reconstructed_shape)
 
     @cached_property
     def grey_range(self) -> float:

@@ -5,17 +5,23 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils import check_array, column_or_1d, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from icecore_sk import _images
 from icecore_sk._input import as_labels, known_labels
+from icecore_sk._outliers.choice import choose
 from icecore_sk._outliers.classes import ClassDistances
 from icecore_sk._outliers.drawn import FEATURES, UsualLoss
 from icecore_sk._outliers.neighbours import ALGORITHMS, Neighbours
 from icecore_sk._outliers.reading import Reading
-from icecore_sk._outliers.reasons import COMPONENTS, reason
+from icecore_sk._outliers.reasons import reason
 from icecore_sk._outliers.scalars import Disagreement, size_scalar
 from icecore_sk._outliers.surprise import Surprise, combine
 from icecore_sk._random import draw_seed, seeded
@@ -204,7 +210,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         X = self._check_X(X, reset=True)
         seed = draw_seed(self.random_state)
         self.embedder_ = self._fit_embedder(X, y, seed)
-        reading = Reading(X, self.embedder_, self.scalars, self.metric)
+        self._metric = self.metric
+        reading = Reading(X, self.embedder_, self.scalars, self._metric)
         self._learn(reading, y, seed)
         details = None if self._details is None else self._details.distance
         table = self._measure(reading, self._neighbours.index, self._neighbours.distance, details)
@@ -301,27 +308,33 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
 
     def _check_X(self, X, reset: bool):
         """Check what has columns; images are left to the embedder."""
-        images = _images.image_columns(X)
+        images, table = _images.image_columns(X), isinstance(X, pd.DataFrame)
+        alone = self.embedder is None
         ndim = np.ndim(X) if isinstance(X, list | tuple) else getattr(X, "ndim", 2)
         if images or ndim in (3, 4):
-            if self.embedder is None:
+            if alone:
                 what = f"the image column {images[0]!r}" if images else f"shape {np.shape(X)}"
                 raise ValueError(
                     f"X has {what}, but embedder=None compares columns of numbers. Pass "
                     "embedder=VAE() or, with a fitted one, embedder=FrozenEstimator(vae)."
                 )
-            return X
-        lets_nan = self.embedder is not None and get_tags(self.embedder).input_tags.allow_nan
-        checked = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32] if self.embedder is None else "numeric",
-            ensure_min_samples=2 if reset else 1,
-            ensure_all_finite="allow-nan" if lets_nan else True,
-        )
+            if reset or (table and hasattr(self, "feature_names_in_")):
+                # Scalars are read by their places.
+                _check_feature_names(self, X, reset=reset)
+            return X if table else np.asarray(X)
+        lets_nan = not alone and get_tags(self.embedder).input_tags.allow_nan
+        options = {
+            # A table may have texts that the embedder reads.
+            "dtype": [np.float64, np.float32] if alone else None if table else "numeric",
+            "ensure_min_samples": 2 if reset else 1,
+            "ensure_all_finite": "allow-nan" if lets_nan else True,
+        }
+        if reset or table or hasattr(self, "n_features_in_"):
+            checked = validate_data(self, X, reset=reset, **options)
+        else:  # rows, after a fit on a table with images, whose names they have not
+            checked = check_array(X, estimator=self, input_name="X", **options)
         # Names are what an embedder and `scalars` select columns by.
-        return X if isinstance(X, pd.DataFrame) else checked
+        return X if table else checked
 
     def _fit_embedder(self, X, y, seed: int):
         if self.embedder is None:
@@ -380,7 +393,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
 
     def _choose_components(self, reading: Reading) -> None:
         """Set `components_`, after saying what those that are asked for lack."""
-        missing = {
+        missing: dict[str, str | bool] = {
             "reconstruction": not reading.has_loss
             and "an embedder with reconstruct or inverse_transform, such as VAE()",
             "corrected_reconstruction": not (reading.reconstructs and reading.pictures)
@@ -396,38 +409,20 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             "disagreement": not self._disagreement
             and "scalars that vary: pass a particle table, or name columns with scalars=[...]",
         }
-        if isinstance(self.components, str):
-            # The raw loss ranks what is drawn, and pixels tell no size once crops are resized.
-            skipped = {"reconstruction", *(["size"] if self._size_column is None else [])}
-            # An autoencoder forgets no more details than it reconstructs badly. With stars and
-            # springs among drawn particles AUROC was .791 with them, .810 without.
-            if reading.reconstructs:
-                skipped.add("detail_distance")
-            self.components_ = [
-                name for name in COMPONENTS if not missing[name] and name not in skipped
-            ]
-            return
-        chosen = list(self.components)
-        unknown = [name for name in chosen if name not in COMPONENTS]
-        if unknown or not chosen or len(set(chosen)) < len(chosen):
-            raise ValueError(
-                f"components={chosen!r} must be 'auto' or a list of different names among "
-                f"{list(COMPONENTS)}."
-            )
-        for name in chosen:
-            if missing[name]:
-                raise ValueError(
-                    f"components has {name!r}, which needs {missing[name]}. Leave it out, or pass "
-                    "components='auto' for all that are possible."
-                )
-        self.components_ = [name for name in COMPONENTS if name in chosen]
+        # The raw loss ranks what is drawn, and pixels tell no size once crops are resized.
+        skipped = {"reconstruction", *(["size"] if self._size_column is None else [])}
+        # An autoencoder forgets no more details than it reconstructs badly. With stars and
+        # springs among drawn particles AUROC was .791 with them, .810 without.
+        if reading.reconstructs:
+            skipped.add("detail_distance")
+        self.components_ = choose(self.components, missing, skipped)
 
     # ---------------------------------------------------------------- scoring
 
     def _table(self, X) -> pd.DataFrame:
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        reading = Reading(X, self.embedder_, self.scalars, self.metric, self._picked)
+        reading = Reading(X, self.embedder_, self.scalars, self._metric, self._picked)
         details = None if self._details is None else self._details.find(reading.intermediate)[1]
         return self._measure(reading, *self._neighbours.find(reading.space), details)
 

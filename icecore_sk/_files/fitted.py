@@ -8,11 +8,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from icecore_sk._files.container import ModelFileError
-from icecore_sk._outlier_scorer import COMPONENTS
 from icecore_sk._outliers.neighbours import ALGORITHMS
+from icecore_sk._outliers.reasons import COMPONENTS
 from icecore_sk.nn.encoder import STEMS
 
 LIKELIHOODS = ("bernoulli", "gaussian")
+METRICS = ("euclidean", "cosine")
 
 
 def _is_count(value) -> bool:
@@ -77,7 +78,7 @@ FITTED = {
     "OutlierScorer": COLUMNS + "embedder_ estimator?, n_neighbors_ count, _neighbours Neighbours, "
     "_details Neighbours?, "
     "_disagreement Disagreement?, scalars_ list, _classes ClassDistances?, classes_ labels*, "
-    "_picked list?, "
+    "_metric text, _picked list?, "
     "_size_column count?, size_name_ text?, components_ list, _typical dict, _grey_range number, "
     "_usual_loss UsualLoss?, _scales dict, offset_ number",
     "ResNet18Classifier": NETWORK + "classes_ labels, _class_weights list?",
@@ -147,6 +148,8 @@ def _check_lengths(name: str, learned: dict[str, Any]) -> None:
         known = all(isinstance(component, str) and component in COMPONENTS for component in names)
         if not known or list(scales) != names:
             raise ModelFileError(f"its {name} has scales of {str(list(scales))[:80]}")
+        if learned["_metric"] not in METRICS:
+            raise ModelFileError(f"its {name} has the metric {learned['_metric'][:40]!r}")
         if not all(_is(scale, "Surprise") for scale in scales.values()):
             raise ModelFileError(f"its {name} has '_scales' that are no Surprise")
     if "_net_args" in learned:

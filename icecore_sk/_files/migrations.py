@@ -32,6 +32,15 @@ def add_augmentation(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def add_fitted_metric(document: dict[str, Any]) -> dict[str, Any]:
+    """1.3 to 1.4: a scorer keeps the metric it was fitted with; that was its parameter."""
+    for state in states_of("icecore_sk.OutlierScorer", document):
+        known = dict(state)
+        if "offset_" in known and "_metric" not in known:
+            state.append(["_metric", known["metric"]])
+    return document
+
+
 def states_of(name: str, node: Any) -> list[list]:
     """Return what the state of each estimator of this name holds, as lists of pairs."""
     if isinstance(node, list):
@@ -50,4 +59,5 @@ MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
     add_views_and_exposure,
     add_known_places,
     add_augmentation,
+    add_fitted_metric,
 ]

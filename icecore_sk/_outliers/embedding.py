@@ -167,8 +167,9 @@ def shape_of(step):
 
 def image_rows(X, image_shape) -> _images.ImageRows | None:
     """Read the images of X, or return None where it has none."""
-    if _images.image_columns(X):
-        return _images.read_table(X)
+    images = _images.image_columns(X)
+    if images:
+        return _images.read_table(X[images])
     if not isinstance(X, pd.DataFrame):
         X = np.asarray(X)
     if X.ndim in (3, 4):
@@ -194,7 +195,8 @@ def read_columns(X, scalars, picked=None) -> tuple[np.ndarray, np.ndarray | None
             " Name fewer, or pass embedder."
         )
     space = values[:, rest] if picked else values
-    return space, _finite(values, picked, names), [names[j] for j in picked], picked
+    chosen = [names[j] for j in picked]
+    return space, _finite(values, picked, chosen), chosen, picked
 
 
 def read_scalars(X, image_shape, scalars, picked=None) -> tuple[np.ndarray | None, list, list]:
@@ -213,20 +215,21 @@ def read_scalars(X, image_shape, scalars, picked=None) -> tuple[np.ndarray | Non
         )
     images = _images.image_columns(X)
     n_pixels = math.prod(image_shape) if image_shape is not None else 0
+    n_columns = np.shape(X)[1]
     if images:
-        names = [name for name in X.columns if name not in images]
-        values = X[names].to_numpy(dtype=np.float64, na_value=np.nan)
+        columns = [j for j in range(n_columns) if X.columns[j] not in images]
     else:
-        beyond = n_pixels if np.shape(X)[1] >= n_pixels else 0
-        names = column_names(X)[beyond:]
-        values = np.asarray(X)[:, beyond:]
+        columns = list(range(n_pixels if n_columns >= n_pixels else 0, n_columns))
+    all_names = column_names(X)
+    names = [all_names[j] for j in columns]
     if picked is None:
         told = isinstance(X, pd.DataFrame) or n_pixels
         if scalars == "auto":
             picked = list(range(len(names))) if told else []
         else:
             picked = positions(list(scalars), names)
-    return _finite(values, picked, names), [names[j] for j in picked], picked
+    chosen = [names[j] for j in picked]
+    return _finite(X, [columns[j] for j in picked], chosen), chosen, picked
 
 
 def column_names(X) -> list:
@@ -243,19 +246,21 @@ def positions(chosen: list, names: list) -> list[int]:
     return [names.index(name) for name in chosen]
 
 
-def _finite(values: np.ndarray, picked: list[int], names: list) -> np.ndarray | None:
-    """Return the picked columns, after refusing what cannot be compared."""
-    if not picked:
+def _finite(X, columns: list[int], names: list) -> np.ndarray | None:
+    """Return columns of X, which have these names, after refusing what cannot be compared."""
+    if not columns:
         return None
     try:
-        scalars = values[:, picked].astype(np.float64)
+        # These alone: an embedder may read texts beside them.
+        if isinstance(X, pd.DataFrame):
+            scalars = X.iloc[:, columns].to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            scalars = np.asarray(X)[:, columns].astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"scalars={[names[j] for j in picked]} must be numeric columns: {error}."
-        ) from error
+        raise ValueError(f"scalars={names} must be numeric columns: {error}.") from error
     bad = (~np.isfinite(scalars)).sum(axis=0)
     if bad.any():
-        which = ", ".join(f"{names[j]!r} ({n} rows)" for j, n in zip(picked, bad, strict=True) if n)
+        which = ", ".join(f"{name!r} ({n} rows)" for name, n in zip(names, bad, strict=True) if n)
         raise ValueError(
             f"Input X contains NaN or infinity in the scalars {which}. Impute them "
             "(sklearn.impute.SimpleImputer), drop these rows, or leave the columns out with "

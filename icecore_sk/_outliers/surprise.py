@@ -26,13 +26,14 @@ class Surprise:
     values : ndarray of shape (n,)
         The component of the training rows; the higher, the more unusual.
     positive : bool
-        Whether the component is a distance, ratio or size.
+        Whether the component is a distance, ratio or size. One that has been standardised, and has
+        values below 0, is taken as any other.
     """
 
     def __init__(self, values: np.ndarray, positive: bool):
-        self.positive = positive
+        self.positive = positive and bool(np.min(values) >= 0)
         self.median = float(np.median(values))
-        if positive:
+        if self.positive:
             self.least = LEAST * self.median or np.finfo(np.float64).tiny
         else:
             self.spread = robust_spread(values)

@@ -19,16 +19,23 @@ def draw_seed(random_state) -> int:
 
 
 def seeded(estimator, seed: int):
-    """Return a clone whose unset `random_state`s, nested ones too, are `seed`.
+    """Return a clone whose unset `random_state`s, nested ones too, follow from `seed`.
 
-    A FrozenEstimator is what it is.
+    The first estimator of each kind gets `seed` itself and the further ones others: two networks
+    side by side would learn the same. A FrozenEstimator is what it is.
     """
     estimator = clone(estimator)
     if isinstance(estimator, FrozenEstimator):
         return estimator
     params = estimator.get_params()
     unset = [name for name in random_parameters(estimator) if params[name] is None]
-    return estimator.set_params(**dict.fromkeys(unset, seed))
+    further = iter(np.random.RandomState(seed).randint(2**31 - 1, size=len(unset)).tolist())
+    seeds, kinds = {}, set()
+    for name in unset:
+        owner = params.get(name.rpartition("__")[0], estimator)
+        seeds[name] = next(further) if type(owner) in kinds else seed
+        kinds.add(type(owner))
+    return estimator.set_params(**seeds)
 
 
 def random_parameters(estimator) -> list[str]:

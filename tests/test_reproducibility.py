@@ -11,9 +11,13 @@ import torch
 from conftest import NETWORKS, make_network
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline, make_union
 
-from icecore_sk import ResNet18Classifier
+from icecore_sk import OutlierScorer, ResNet18Classifier
+from icecore_sk._random import draw_seed
 from icecore_sk.datasets import load_digit_images
 
 PARAMS = {
@@ -111,3 +115,17 @@ def test_a_generator_as_random_state_moves_on(digits):
     first, second = two_fits()
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(two_fits(), [first, second])
+
+
+def test_networks_side_by_side_begin_with_other_weights(digits):
+    union = make_union(*(make_network("AutoEncoder", random_state=None) for _ in range(2)))
+    scorer = OutlierScorer(union, random_state=3).fit(digits[0][:60])
+    first, second = (member for _, member in scorer.embedder_.transformer_list)
+    assert first.random_state == draw_seed(3)
+    assert second.random_state != first.random_state
+    again = OutlierScorer(union, random_state=3).fit(digits[0][:60])
+    members = [member for _, member in again.embedder_.transformer_list]
+    assert members[1].random_state == second.random_state
+    alone = OutlierScorer(make_pipeline(PCA(2), KMeans(2)), random_state=3).fit(np.eye(9))
+    # Other kinds do other things with it.
+    assert [step.random_state for _, step in alone.embedder_.steps] == [draw_seed(3)] * 2

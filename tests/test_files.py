@@ -11,6 +11,7 @@ import pytest
 from conftest import make_network
 from model_files import forge, make_models
 from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
@@ -20,6 +21,8 @@ from umap import UMAP
 
 import icecore_sk
 from icecore_sk import (
+    AutoEncoder,
+    ClusterTransformer,
     ImageMinMaxScaler,
     MeanCorrection,
     OutlierScorer,
@@ -403,3 +406,40 @@ def test_missing_skops_is_asked_for(models, tmp_path, monkeypatch):
     for function, arguments in ((save, (model, path)), (load, (path,))):
         with pytest.raises(MissingPackageError, match=r"skops.*pip install 'icecore_sk\[safe\]'"):
             function(*arguments)
+
+
+def test_set_output_comes_back(digits, tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = make_pipeline(StandardScaler(), PCA(2), ClusterTransformer(KMeans(2, n_init=1)))
+    X = digits[0][:40].reshape(40, -1).astype(float)
+    model.set_output(transform="pandas").fit(X)
+    save(model, path)
+    pd.testing.assert_frame_equal(load(path).transform(X), model.transform(X))
+    save(AutoEncoder(2).set_output(transform="pandas"), path)
+    assert load(path)._sklearn_output_config == {"transform": "pandas"}
+    for output in ({"transform": "rubbish"}, {"fit": "pandas"}, [1]):
+        strange = AutoEncoder(2)
+        strange._sklearn_output_config = output
+        with pytest.raises(ValueError, match="its AutoEncoder has the set_output"):
+            save(strange, path)
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    model = MeanCorrection().fit(np.zeros((3, 8, 8)))
+    model.note_ = "mine"
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match=r"'note_'.*Delete the attribute"):
+        save(model, path)
+    assert not path.exists()
+
+
+def test_scorers_of_before_keep_the_metric_of_their_fit(tmp_path):
+    """Format 1.3."""
+    scorer = OutlierScorer(metric="cosine").fit(np.random.RandomState(0).normal(size=(50, 3)))
+    path = tmp_path / "scorer.safetensors"
+    save(scorer, path)
+
+    make_older(path, 3, "OutlierScorer", "_metric")
+    assert load(path)._metric == "cosine"
+    save(OutlierScorer(), path)
+    assert load(path).get_params() == OutlierScorer().get_params()

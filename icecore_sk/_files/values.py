@@ -20,6 +20,8 @@ PLACES = ("checkpoint_dir", "memory")
 # As numpy keeps them, without references to objects.
 NUMBERS, OTHERS = "biuf", "UScmMV"
 MOST_CODE_POINT = 0x10FFFF
+# What `set_output` leaves.
+OUTPUT, OUTPUTS = "_sklearn_output_config", ("default", "pandas", "polars")
 
 
 class Writer:
@@ -113,12 +115,24 @@ class Writer:
                 value._validate_params()
             state = trees.without_search(value, _state_of(value))
             state |= {key: None for key in PLACES if key in state}
+            # What no reader would take must not be written.
+            try:
+                _check_state(type(value), state)
+            except ModelFileError as error:
+                raise ModelFileError(
+                    f"{_where(path)} cannot be saved: {error}. Delete the attribute with delattr, "
+                    "or use joblib.dump for files that only you will load."
+                ) from error
             return {"estimator": known_as, "state": self.write(state, path)}
         try:
             return {"skops": self._array(foreign.pack(value), path)}
         except ModelFileError as error:
-            where = path.strip("/").replace("/", ".") or "estimator"
+            where = _where(path)
             raise ModelFileError(f"{where} cannot be saved: {error}. {_way_out(where)}") from error
+
+
+def _where(path: str) -> str:
+    return path.strip("/").replace("/", ".") or "estimator"
 
 
 def _way_out(where: str) -> str:
@@ -260,6 +274,11 @@ def _check_state(cls: Any, state: dict[str, Any]) -> None:
         theirs = getattr(cls, name, None)
         if callable(theirs) or hasattr(theirs, "__get__"):
             raise ModelFileError(f"its {cls.__name__} has {name[:40]!r} in place of a method")
+    output = state.get(OUTPUT, {})
+    known = isinstance(output, dict) and set(output) <= {"transform"}
+    if not known or not all(isinstance(v, str) and v in OUTPUTS for v in output.values()):
+        raise ModelFileError(f"its {cls.__name__} has the set_output {str(output)[:40]!r}")
+    parameters.add(OUTPUT)
     if cls in ESTIMATORS.values():
         learned = {key: entry for key, entry in state.items() if key not in parameters}
         check_fitted(cls.__name__, learned)

@@ -1,14 +1,14 @@
 """One scale for all pixels."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk import _images
-from icecore_sk._input import ImageInputMixin
+from icecore_sk._input import ImageInputMixin, ImagesOutMixin
 
 
-class ImageMinMaxScaler(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin, BaseEstimator):
+class ImageMinMaxScaler(ImagesOutMixin, ImageInputMixin, BaseEstimator):
     """Scales all pixels of all images together, so that training images span a range.
 
     scikit-learn's MinMaxScaler gives every pixel a scale of its own. At the border, where

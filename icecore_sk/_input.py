@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
@@ -88,7 +89,7 @@ class ImageInputMixin:
         at_least = self._min_samples if reset else 1
         if len(rows) < at_least:
             raise ValueError(
-                f"Found array with {len(rows)} sample(s) (shape={X.shape}) while a minimum of "
+                f"Found array with {len(rows)} sample(s) (shape={np.shape(X)}) while a minimum of "
                 f"{at_least} is required by {type(self).__name__}."
             )
         if reset:
@@ -187,3 +188,27 @@ class ImageInputMixin:
                 f"X of shape {X.shape} is one image; {type(self).__name__} expects a set of "
                 "images. Pass X[None]."
             )
+
+
+class ImagesOutMixin(OneToOneFeatureMixin, TransformerMixin):
+    """A transformer that returns images in the form that they came in, whatever is asked for.
+
+    scikit-learn would make a DataFrame of them, which has no place for arrays of images; a Pipeline
+    whose other steps are to return DataFrames asks all of them.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
+
+    def set_output(self, *, transform=None):
+        """Change nothing: `transform` returns images in the form that they came in.
+
+        Parameters
+        ----------
+        transform : ignored
+
+        Returns
+        -------
+        self : object
+        """
+        return self

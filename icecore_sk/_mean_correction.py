@@ -1,15 +1,15 @@
 """Every image at the brightness of the training set."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk import _images
-from icecore_sk._input import ImageInputMixin
+from icecore_sk._input import ImageInputMixin, ImagesOutMixin
 from icecore_sk._wrapping import unchanged_on_error
 
 
-class MeanCorrection(OneToOneFeatureMixin, ImageInputMixin, TransformerMixin, BaseEstimator):
+class MeanCorrection(ImagesOutMixin, ImageInputMixin, BaseEstimator):
     """Shifts each image so that its mean brightness is that of the training set.
 
     Illumination drifts from one run of a microscope to the next, and a network learns the drift

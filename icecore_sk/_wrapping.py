@@ -71,6 +71,39 @@ class PassesOnFeatures(WrapsClassifier):
         check_is_fitted(self, "classifier_")
         return self.classifier_.transform(X)
 
+    @classifier_has("get_feature_names_out")
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the classifier's features.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        check_is_fitted(self, "classifier_")
+        return self.classifier_.get_feature_names_out(input_features)
+
+    @classifier_has("set_output")
+    def set_output(self, *, transform=None):
+        """Say what `transform` returns, as scikit-learn's transformers do.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None, default=None
+            None changes nothing.
+
+        Returns
+        -------
+        self : object
+        """
+        for name in ("classifier", "classifier_"):
+            if hasattr(self, name):
+                getattr(self, name).set_output(transform=transform)
+        return self
+
     @classifier_has("score_samples")
     def score_samples(self, X):
         """Return how familiar each row looks: the classifier's `score_samples`.

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SMALL, make_table
+from conftest import NARROW, SMALL, make_table
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
 from sklearn.compose import ColumnTransformer, make_column_selector
@@ -22,8 +23,11 @@ from icecore_sk import (
     ClusterTransformer,
     FlowVAE,
     ImageMinMaxScaler,
+    LabelShiftCorrection,
+    MeanCorrection,
     OutlierScorer,
     ResNet18Classifier,
+    SelfLabelledClassifier,
 )
 
 pytestmark = [
@@ -204,3 +208,27 @@ def test_no_warning_where_nothing_is_wrong(digits):
         warnings.simplefilter("ignore", ConvergenceWarning)
         make_pipeline(vae(), StandardScaler(), OutlierScorer()).fit(digits[0]).predict(digits[0])
         ResNet18Classifier(max_epochs=1).fit(make_table(digits[0]), digits[1])
+
+
+@pytest.mark.parametrize("correct", [ImageMinMaxScaler, MeanCorrection])
+def test_images_stay_images_where_dataframes_are_asked_for(correct, digits):
+    X = digits[0][:60]
+    model = make_pipeline(correct(), vae()).set_output(transform="pandas")
+    assert list(model.fit_transform(X)) == [f"vae{i}" for i in range(4)]
+    with config_context(transform_output="pandas"):
+        assert isinstance(correct().fit_transform(X), np.ndarray)
+
+
+def test_wrappers_pass_on_the_names_of_features(digits):
+    X, y = digits
+    network = ResNet18Classifier(max_epochs=1, random_state=0, **NARROW)
+    kmeans = make_pipeline(vae(), KMeans(3, n_init=1, random_state=0))
+    union = FeatureUnion(
+        [("own", SelfLabelledClassifier(kmeans, network)), ("known", LabelShiftCorrection(network))]
+    ).fit(X, y)
+    names = [f"{part}__resnet18classifier{i}" for part in ("own", "known") for i in range(64)]
+    assert union.get_feature_names_out().tolist() == names
+    plain = union.transform(X)
+    table = union.set_output(transform="pandas").transform(X)
+    assert list(table) == names
+    np.testing.assert_array_equal(table, plain)

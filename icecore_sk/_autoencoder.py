@@ -333,10 +333,10 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
         """
         check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32, estimator=self, input_name="Z")
-        if Z.shape[1] != self.latent_dim:
+        if Z.shape[1] != self._latent_dim:
             raise ValueError(
                 f"Z has {Z.shape[1]} columns, but {type(self).__name__} has "
-                f"latent_dim={self.latent_dim}. Pass rows as transform returns them."
+                f"latent_dim={self._latent_dim}. Pass rows as transform returns them."
             )
         return self._as_fitted_form(*self._decode(Z))
 
@@ -421,7 +421,12 @@ class AutoEncoder(FeaturesOutMixin, BaseImageEstimator):
 
     @property
     def _n_features_out(self) -> int:
-        return self.latent_dim
+        return self._latent_dim
+
+    @property
+    def _latent_dim(self) -> int:
+        """That of the fitted network; the parameter may have been set anew since."""
+        return self._net_args["latent_dim"]
 
     def _network(self, **net_args):
         return AutoEncoderNet(**net_args)

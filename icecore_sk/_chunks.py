@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from icecore_sk import _images
 from icecore_sk._input import ImageInputMixin
 
@@ -62,7 +64,7 @@ class ChunkMixin(ImageInputMixin):
             )
         if len(rows) < self._min_samples:
             raise ValueError(
-                f"Found array with {len(rows)} sample(s) (shape={X.shape}) while a minimum of "
+                f"Found array with {len(rows)} sample(s) (shape={np.shape(X)}) while a minimum of "
                 f"{self._min_samples} is required by {type(self).__name__}. Join it to the chunk "
                 "before."
             )

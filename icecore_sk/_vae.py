@@ -303,14 +303,14 @@ class VAE(AutoEncoder):
         check_is_fitted(self)
         _check_count("n_samples", n_samples)
         seed = draw_seed(random_state)
-        Z = np.random.RandomState(seed).standard_normal((n_samples, self.latent_dim))
+        Z = np.random.RandomState(seed).standard_normal((n_samples, self._latent_dim))
         return self.inverse_transform(Z.astype(np.float32))
 
     def _noise(self, n_samples: int):
-        return standard_normal((n_samples, self.latent_dim), self._seed).to(self._device)
+        return standard_normal((n_samples, self._latent_dim), self._seed).to(self._device)
 
     def _noise_width(self) -> int:
-        return self.latent_dim
+        return self._latent_dim
 
     def _network(self, **net_args):
         return VAENet(**net_args)

@@ -76,6 +76,7 @@ def test_missing_images_in_a_table(images):
         (np.empty((0, 8, 8)), r"0 sample\(s\)"),
         (np.empty((0, 64)), r"0 sample\(s\)"),
         (np.zeros((1, 8, 8)), r"1 sample\(s\).*minimum of 2"),
+        ([np.zeros((8, 8))], r"1 sample\(s\) \(shape=\(1, 8, 8\)\).*minimum of 2"),
         (np.zeros((1, 64)), r"1 sample\(s\).*minimum of 2"),
         (np.zeros((5, 0, 8)), "images without pixels"),
         (np.zeros((5, 2, 2, 8, 8)), "Found array with dim 5"),
@@ -283,6 +284,8 @@ def test_views_that_do_not_exist(model, images):
         model(2, augmentation={"mirror": True}).fit(images)
     with pytest.raises(ValueError, match=r"augmentation\['rotate'\]=-5 must be between 0 and 180"):
         model(2, augmentation={"rotate": -5}).fit(images)
+    for flip in (True, np.True_, np.False_):
+        model(2, augmentation={"flip": flip}, max_epochs=1).fit(images)
 
 
 def test_batch_size_larger_than_n_is_one_batch(images, labels):

@@ -191,3 +191,16 @@ def test_images_in_half_precision_are_finite_where_their_sum_is_not():
     X[3, 2, 1] = np.inf
     with pytest.raises(ValueError, match="NaN or infinity in the image column 'image'"):
         MeanCorrection().fit(make_table(X))
+
+
+def test_a_fitted_network_keeps_its_latent_dimensions(digits):
+    X = digits[0][:40]
+    model = make_network("VAE", max_epochs=1).fit(X)
+    scores, Z = model.score_samples(X), model.transform(X)
+    model.set_params(latent_dim=9)
+    np.testing.assert_array_equal(model.score_samples(X), scores)
+    assert len(model.get_feature_names_out()) == 4
+    assert model.inverse_transform(Z).shape == X.shape
+    assert model.sample(3, random_state=0).shape == (3, 8, 8)
+    with pytest.raises(ValueError, match="Z has 9 columns, but VAE has latent_dim=4"):
+        model.inverse_transform(np.zeros((1, 9)))

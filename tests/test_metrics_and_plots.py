@@ -40,6 +40,7 @@ def test_novel_class_report():
     labels = np.array([0, 0, 0, 1, 1, 0, -1, -1])
     scores = np.array([9, 9, 9, 1, 2, 3, 9.5, 9.5])
     report = novel_class_report(y, labels, [1, 2], scores)
+    assert report.equals(novel_class_report(y, labels, {1, 2}, scores))
     assert report.loc[1].to_dict() == pytest.approx(
         {"n": 3, "cluster": 1, "recall": 2 / 3, "purity": 1.0, "auroc": 1.0}
     )

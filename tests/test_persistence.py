@@ -130,3 +130,9 @@ def test_skops_carries_a_pipeline(digits):
     ).fit(digits[0])
     again = through_skops(pipe)
     np.testing.assert_array_equal(again.score_samples(digits[0]), pipe.score_samples(digits[0]))
+
+
+def test_a_learning_rate_of_numpy_survives(digits):
+    model = make_network("AutoEncoder", max_epochs=1, lr=np.float32(1e-3)).fit(digits[0][:40])
+    again = pickle.loads(pickle.dumps(model))
+    assert again.history_.equals(model.history_)

@@ -257,7 +257,7 @@ class ImageNet(NeuralNet):
         if totals.has_latent:
             self.history.record(f"{prefix}_active_units", totals.active_units())
         if training:
-            self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+            self.history.record("lr", float(self.optimizer_.param_groups[0]["lr"]))
             # The loss is that of before the step: the last one may still have ruined the weights.
             self.check_weights(n_batches - 1)
             self.remember_weights()

@@ -32,7 +32,10 @@ def checked(augmentation: dict[str, Any] | None) -> dict[str, Any]:
             raise ValueError(
                 f"augmentation has the unknown entry {name!r}; expected some of {list(STRENGTHS)}."
             )
-        if not isinstance(value, float | int | np.number) or not 0 <= value <= STRENGTHS[name]:
+        if (
+            not isinstance(value, float | int | np.number | np.bool_)
+            or not 0 <= value <= STRENGTHS[name]
+        ):
             raise ValueError(
                 f"augmentation[{name!r}]={value!r} must be between 0 and {STRENGTHS[name]}."
             )

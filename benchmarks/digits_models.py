@@ -29,6 +29,7 @@ CLASSIFIER_EPOCHS = 8
 LATENT_DIM = 16
 N_CLUSTERS = 100
 TWO = "two ResNet18Classifiers"
+TWO_UNLABELLED = "two AutoEncoders"
 TOGETHER = "AutoEncoder + SelfLabelledClassifier"
 WITH_PIXELS = "pixels_and_outlier_scorer"  # name of the mean rank of both
 CHOSEN = """\
@@ -157,14 +158,17 @@ class Classifier(Estimator):
         )
 
 
-class TwoClassifiers(Classifier):
-    """Two such classifiers, whose features stand side by side."""
+class SideBySide(Estimator):
+    """Two networks of different seeds, whose features stand side by side."""
 
     def unfitted(self):
-        # With 3, 4, 5 and 8 left out as above: .9985, of one .9979 (scores of `OutlierScorer`).
         seeds = {"first": 2 * self.seed, "second": 2 * self.seed + 1}
         one = super().unfitted()
         return FeatureUnion([(k, clone(one).set_params(random_state=v)) for k, v in seeds.items()])
+
+    @property
+    def members(self):
+        return [member for _, member in self.model.transformer_list]
 
     def parameters(self):
         of_members = {k: v for k, v in self.unfitted().get_params().items() if "__" in k}
@@ -173,13 +177,17 @@ class TwoClassifiers(Classifier):
     def history(self):
         return None
 
+
+class TwoClassifiers(SideBySide, Classifier):
+    """Two such classifiers."""
+
+    # With 3, 4, 5 and 8 left out as above: .9985, of one .9979 (scores of `OutlierScorer`).
+
     def predict(self, X):
-        classes = self.model.transformer_list[0][1].classes_
-        return classes[self.logits(X).argmax(axis=1)]
+        return self.members[0].classes_[self.logits(X).argmax(axis=1)]
 
     def logits(self, X):
-        members = [member for _, member in self.model.transformer_list]
-        return np.mean([member.decision_function(X) for member in members], axis=0)
+        return np.mean([member.decision_function(X) for member in self.members], axis=0)
 
 
 class ClassifierWithoutExposure(Classifier):
@@ -199,14 +207,17 @@ class AutoEncoder(Estimator):
     # of KMeans .960 and .961, NMI .914 and .913; with Euclidean distances .948, .950; .896, .903.
     metric = "cosine"
     default_epochs = 5
+    estimator: type = icecore_sk.AutoEncoder
 
     def make(self):
         # A Gaussian with one learned spread keeps more of each image in the latent vector than the
         # Bernoulli surrogate; chosen with 3 and 7 left out, on the last 10,000 training images.
-        make = getattr(icecore_sk, type(self).__name__)
-        return make(
+        return self.estimator(
             LATENT_DIM, likelihood="gaussian", max_epochs=self.epochs, random_state=self.seed
         )
+
+    def likelihood(self, X):
+        return self.model.score_samples(X)
 
     def scores(self, data: Digits):
         scorer = OutlierScorer(
@@ -217,7 +228,7 @@ class AutoEncoder(Estimator):
         )
         table = scorer.fit(data.X).explain(data.X_test)
         scores = {
-            "score_samples": self.model.score_samples(data.X_test),
+            "score_samples": self.likelihood(data.X_test),
             "corrected_reconstruction": -table["corrected_reconstruction"].to_numpy(),
             "outlier_scorer_images_cosine": table["score"].to_numpy(),
         }
@@ -242,12 +253,26 @@ def kept_scores(code: str, X: np.ndarray, X_new: np.ndarray) -> dict[str, np.nda
     return novelty_scores.of_pixels(X, X_new)
 
 
+class TwoAutoEncoders(SideBySide, AutoEncoder):
+    """Two such autoencoders, trained on random affine views."""
+
+    # With 3 and 7 left out as above: ACC of KMeans .964, NMI .923, ten clusters found. One of them
+    # has .964, .921 and eight clusters; one without views .960, .914; two without .964, .920.
+
+    def make(self):
+        return super().make().set_params(augmentation=AUGMENTATION)
+
+    def likelihood(self, X):
+        return np.mean([member.score_samples(X) for member in self.members], axis=0)
+
+
 class VAE(AutoEncoder):
     default_epochs = 6
+    estimator = icecore_sk.VAE
 
 
 class FlowVAE(VAE):
-    pass
+    estimator = icecore_sk.FlowVAE
 
 
 class SelfLabelled(Estimator):
@@ -339,6 +364,7 @@ OURS = {
     TWO: TwoClassifiers,
     "ResNet18Classifier, no exposure": ClassifierWithoutExposure,
     "AutoEncoder": AutoEncoder,
+    TWO_UNLABELLED: TwoAutoEncoders,
     "VAE": VAE,
     "FlowVAE": FlowVAE,
     "SelfLabelledClassifier": SelfLabelled,

@@ -46,7 +46,7 @@ from digits_data import (
     split_name,
 )
 from digits_map import METRIC, SETTINGS, draw, measure_map
-from digits_models import OURS, TOGETHER, TWO, Estimator, Line
+from digits_models import OURS, TOGETHER, TWO, TWO_UNLABELLED, Estimator, Line
 from novelty_scores import judge_all
 from provenance import kept, peak_memory_mb
 from sklearn.metrics import accuracy_score
@@ -54,7 +54,15 @@ from sklearn.neighbors import KNeighborsClassifier
 
 RESULTS = Path(__file__).parent / "results"
 LINES: dict[str, type[Line]] = {**OURS, **BASELINES}
-OF_MANY_SEEDS = ("ResNet18Classifier", TWO, "AutoEncoder", "VAE", "FlowVAE", "plain ResNet18")
+OF_MANY_SEEDS = (
+    "ResNet18Classifier",
+    TWO,
+    "AutoEncoder",
+    TWO_UNLABELLED,
+    "VAE",
+    "FlowVAE",
+    "plain ResNet18",
+)
 IN_FIVE = (
     "ResNet18Classifier",
     "ResNet18Classifier, no exposure",

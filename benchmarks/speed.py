@@ -218,7 +218,7 @@ def measure_quality(args, device: torch.device) -> dict:
             clf = ResNet18Classifier(**options).fit(X, y)
             rows["accuracy"].setdefault(precision, []).append(float(clf.score(X_test, y_test)))
             vae = VAE(16, likelihood="bernoulli", **options).fit(X)
-            elbo = float(vae.score_samples(X_test).mean())
+            elbo = vae.score(X_test)
             rows["ELBO"].setdefault(precision, []).append(elbo)
     return {"rows": n, "epochs": epochs, **rows}
 

@@ -69,7 +69,7 @@ class InferenceMixin(ImageInputMixin):
         def batch_of(start: int) -> tuple[dict[str, torch.Tensor], int]:
             index = np.arange(start, min(start + size, len(rows)))
             padded = np.concatenate([index, np.full(size - len(index), index[-1])])
-            batch = {"image": prepare_images(placed.take(padded))}
+            batch = {"image": prepare_images(placed.take(padded)), "row": torch.from_numpy(padded)}
             scalars = placed.take_scalars(padded)
             if scalars is not None:
                 batch["scalars"] = scalars

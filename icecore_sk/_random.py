@@ -56,12 +56,14 @@ def spawn_generators(seed: int, n: int, *further: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(int(child >> 1)) for child in children]
 
 
-def standard_normal(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+def standard_normal(shape: tuple[int, ...], seed: int, *further: int) -> torch.Tensor:
     """Return antithetic standard normal rows: the second half mirrors the first.
+
+    `further` numbers beside the seed give others.
 
     Mirrored rows cancel every odd term of the integrand, so a few of them estimate an
     expectation under a Gaussian well.
     """
-    (generator,) = spawn_generators(seed, 1)
+    (generator,) = spawn_generators(seed, 1, *further)
     half = torch.randn((shape[0] + 1) // 2, *shape[1:], generator=generator)
     return torch.cat([half, -half])[: shape[0]]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
@@ -191,24 +192,40 @@ class ImageInputMixin:
 
 
 class ImagesOutMixin(OneToOneFeatureMixin, TransformerMixin):
-    """A transformer that returns images in the form that they came in, whatever is asked for.
+    """A transformer that returns images in the form that they came in.
 
-    scikit-learn would make a DataFrame of them, which has no place for arrays of images; a Pipeline
-    whose other steps are to return DataFrames asks all of them.
+    Arrays of images have no columns to be named, and stay arrays where `set_output` asks for
+    DataFrames, as a Pipeline does of all its steps.
     """
 
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
-
     def set_output(self, *, transform=None):
-        """Change nothing: `transform` returns images in the form that they came in.
+        """Say what `transform` makes of rows and tables; arrays of images stay as they are.
 
         Parameters
         ----------
-        transform : ignored
+        transform : {"default", "pandas", "polars"} or None, default=None
+            None changes nothing.
 
         Returns
         -------
         self : object
         """
+        # scikit-learn's own is not there where no names are.
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
         return self
+
+    @available_if(lambda self: getattr(self, "input_form_", "rows") in ("rows", "table"))
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns of X, where it had columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns of X; None takes those of `fit`.
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        return super().get_feature_names_out(input_features)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import yeojohnson
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer
 
@@ -61,11 +62,23 @@ def scalar_preprocessor(angles="Angle"):
         [
             ("image", "passthrough", image_columns),
             ("angle", split, _Columns(angles, named=True)),
-            ("scalar", PowerTransformer(), _Columns(angles, named=False)),
+            ("scalar", _Power(), _Columns(angles, named=False)),
         ],
         verbose_feature_names_out=False,
     )
     return transformer.set_output(transform="pandas")
+
+
+class _Power(PowerTransformer):
+    """Leaves a scalar as it is where the power would bring all its values to one place.
+
+    Of 1 in 99 rows and 2 in one, the likeliest power is -47, and nothing is left of the difference.
+    """
+
+    def _yeo_johnson_optimize(self, x):
+        power = super()._yeo_johnson_optimize(x)
+        after = yeojohnson(x[~np.isnan(x)], power)
+        return power if np.ptp(after) > 1e-8 * np.abs(after).max() else 1.0
 
 
 class _Columns:

@@ -1,5 +1,7 @@
 """Rare classes, scalars beside images, and their scaling."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -202,3 +204,19 @@ def test_preprocessor_refuses_what_it_was_not_fitted_on(measured):
         fitted.transform(table.drop(columns="Camera"))
     with pytest.raises(ValueError, match="angles=3 must be a text"):
         scalar_preprocessor(angles=3)
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0] * 99 + [2.0], [170.0] * 99 + [171.0], [100.0] * 95 + [104.0] * 5]
+)
+def test_scalars_that_seldom_vary_do_not_vanish(values):
+    """The likeliest power would bring all values to one place, within rounding."""
+    X = pd.DataFrame({"Particles Per Chain": values, "Camera": 1.0})
+    model = scalar_preprocessor().fit(X)
+    out = model.transform(X)
+    assert out["Particles Per Chain"].std(ddof=0) == pytest.approx(1.0)
+    assert out["Camera"].eq(0).all()
+    beyond = model.transform(X[-1:] + 50)
+    assert beyond["Particles Per Chain"].iloc[0] > out["Particles Per Chain"].iloc[-1]
+    again = pickle.loads(pickle.dumps(model)).transform(X)
+    pd.testing.assert_frame_equal(again, out)

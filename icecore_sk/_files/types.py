@@ -24,7 +24,7 @@ from icecore_sk._outliers.drawn import UsualLoss
 from icecore_sk._outliers.neighbours import Neighbours
 from icecore_sk._outliers.scalars import Disagreement
 from icecore_sk._outliers.surprise import Surprise
-from icecore_sk._scalar_preprocessor import _Columns, _double_angle, _double_angle_names
+from icecore_sk._scalar_preprocessor import _Columns, _double_angle, _double_angle_names, _Power
 from icecore_sk._self_labelled_classifier import SelfLabelledClassifier
 from icecore_sk._vae import VAE
 
@@ -59,7 +59,7 @@ FUNCTIONS = {
     "double_angle_names": _double_angle_names,
     "image_columns": image_columns,
 }
-PRIVATE: dict[str, type] = {"sklearn.bin_mapper": _BinMapper}
+PRIVATE: dict[str, type] = {"sklearn.bin_mapper": _BinMapper, "scalars.Power": _Power}
 KINDS = (BaseEstimator, BaseCrossValidator, BaseShuffleSplit)
 
 

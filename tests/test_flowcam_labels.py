@@ -115,3 +115,11 @@ def test_an_id_that_several_runs_have_gets_no_label_by_chance():
     known = read_labels(pd.DataFrame({"Original Reference ID": ["1"], "label": ["dust"]}))
     with pytest.raises(ValueError, match="the id '1' is of several particles"):
         join_labels(known, index)
+
+
+def test_minus_one_is_no_label(tmp_path):
+    make_run(tmp_path / "run")
+    rows = ["run,RUN-0000,1", "run,RUN-0002,-1"]
+    labels = write_labels(tmp_path / "labels.csv", rows)
+    _, y = load_flowcam(tmp_path / "run", 16, labels=labels, verbose=0)
+    assert y.tolist() == ["1", None, None, None, None]

@@ -96,3 +96,14 @@ def test_map_refuses_nonsense():
         ParticleMapDisplay.from_predictions(np.zeros((4, 2)), kind="colour")
     with pytest.raises(ValueError, match="values has 2 rows; expected 4"):
         ParticleMapDisplay.from_predictions(np.zeros((4, 2)), [1, 2])
+
+
+def test_rows_without_a_class_do_not_count():
+    y = np.array(["a", "a", "b", "b", None, None], dtype=object)
+    labels, scores = [0, 0, 1, 1, 1, 1], [3, 4, 1, 2, 0, 9]
+    report = novel_class_report(y, labels, ["b"], scores)
+    assert report.loc["b", ["purity", "auroc"]].tolist() == [1.0, 1.0]
+    assert clustering_accuracy(y, labels) == 1.0
+    assert clustering_accuracy([1, float("nan"), 2], [0, 0, 1]) == 1.0
+    with pytest.raises(ValueError, match="y_true has no label"):
+        clustering_accuracy([None, None], [0, 1])

@@ -19,6 +19,8 @@ def read_labels(labels) -> pd.DataFrame:
         if not path.is_file():
             raise FileNotFoundError(f"{source} is no file.")
         labels = read_whole_csv(path).map(str.strip)
+        if "label" in labels:
+            labels["label"] = labels["label"].replace({"-1": "", "-1.0": ""})
     elif not isinstance(labels, pd.DataFrame):
         raise TypeError(
             f"labels is a {type(labels).__name__}; expected a DataFrame or the path of a CSV file."

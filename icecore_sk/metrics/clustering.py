@@ -1,5 +1,6 @@
 """How well clusters match classes."""
 
+import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics.cluster import contingency_matrix
 
@@ -37,6 +38,10 @@ def clustering_accuracy(y_true, labels):
     0.75
     """
     y_true, labels = check_labels(y_true, labels)
+    known = ~pd.isna(y_true)
+    if not known.any():
+        raise ValueError("y_true has no label: all are missing. Pass those of some rows.")
+    y_true, labels = y_true[known], labels[known]
     clustered = labels >= 0
     if not clustered.any():
         return 0.0

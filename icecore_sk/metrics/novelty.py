@@ -37,6 +37,8 @@ def novel_class_report(y_true, labels, novel_classes, scores=None):
     ([0.5], [1.0])
     """
     y_true, labels = check_labels(y_true, labels)
+    known = ~pd.isna(y_true)
+    y_true, labels = y_true[known], labels[known]
     novel_classes = list(novel_classes)  # numpy takes a set for one object
     novel = np.isin(y_true, novel_classes)
     missing = [c for c in novel_classes if not (y_true == c).any()]
@@ -44,7 +46,8 @@ def novel_class_report(y_true, labels, novel_classes, scores=None):
         raise ValueError(f"novel_classes={novel_classes} holds {missing}, not in y_true.")
     if scores is not None:
         scores = check_array(scores, ensure_2d=False, input_name="scores")
-        check_consistent_length(y_true, scores)
+        check_consistent_length(known, scores)
+        scores = scores[known]
         if novel.all():
             raise ValueError("scores cannot be ranked: every row of y_true is a novel class.")
     rows = []

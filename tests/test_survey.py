@@ -19,6 +19,7 @@ from icecore_sk.survey._inputs import read_labelled
 from icecore_sk.survey._maps import cluster
 from icecore_sk.survey._results import write_pages
 from icecore_sk.survey._steps import Steps
+from icecore_sk.survey._workflow import smallest_cluster
 from icecore_sk.survey.cli import main
 
 N = 90
@@ -326,6 +327,46 @@ def test_files_of_two_surveys_are_never_shown_together(particles, tmp_path):
         found.write_report(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no finished survey: .*survey.json"):
         write_pages(tmp_path)
+
+
+def test_clusters_are_measured_by_what_is_kept(particles):
+    assert smallest_cluster(None, 300) == 10
+    assert smallest_cluster(None, 6240) == 62
+    assert smallest_cluster(45, 90) == 45
+    with pytest.raises(ValueError, match=r"min_cluster_size=46 is more than half of the 90 part"):
+        quick(particles[0], min_cluster_size=46)
+
+
+def test_numbers_that_come_back_from_a_file_are_no_ids(particles, tmp_path):
+    a, b = (part.reset_index(drop=True) for part in (particles[0][:50], particles[0][50:]))
+    for name, part in (("a", a), ("b", b)):
+        save_particles(part, tmp_path / name)
+    a, b = (load_particles(tmp_path / name) for name in "ab")
+    _, y, label = read_labelled(a, (b, ["dust"] * 40))
+    assert len(y) == 40
+    assert label.isna().all()
+
+
+def test_a_class_that_one_run_has_can_be_removed(particles):
+    X, y = particles
+    dust = y.value_counts().index[-1]
+    runs = np.where((y == dust) | (np.arange(N) % 2 == 0), "A", "B")
+    X = X.set_axis(pd.MultiIndex.from_arrays([runs, X.index], names=["run", "id"]))
+    with pytest.warns(UserWarning, match="in too few runs to hold out whole runs"):
+        result = quick(X, y.to_numpy(), remove=dust, max_miss=0.2)
+    assert not result.table.loc[(y == dust).to_numpy(), "kept"].any()
+
+
+def test_pictures_of_an_earlier_survey_do_not_stay(particles, tmp_path):
+    X, y = particles
+    quick(X, y, out=tmp_path)
+    assert list(tmp_path.rglob("map_*_label.png"))
+    own = tmp_path / "map_of_mine.png"
+    own.write_bytes(b"")
+    quick(X, out=tmp_path)
+    assert list(tmp_path.rglob("map_VAE_clusters.png"))
+    assert not list(tmp_path.rglob("map_*_label.png"))
+    assert own.exists()
 
 
 @pytest.mark.parametrize(

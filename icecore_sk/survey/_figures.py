@@ -15,6 +15,7 @@ from icecore_sk.plotting import (
 )
 
 DPI = 130
+KINDS = ("clusters", "score", "label", "predicted")  # of maps
 
 
 def write_figures(
@@ -61,6 +62,10 @@ def write_figures(
         displays["categories"] = CategoryDisplay.from_predictions(
             places[first], clusters, images, scalars=table[varying] if varying else None
         )
+    # Those of an earlier survey in this folder, which may have had other maps and labels.
+    for old in [path for kind in KINDS for path in folder.glob(f"map_*_{kind}.png")]:
+        old.unlink()
+    (folder / "categories.png").unlink(missing_ok=True)
     paths = []
     for name, display in displays.items():
         # Maps may have any name, such as one with a slash.
@@ -84,7 +89,7 @@ def _maps(table: pd.DataFrame, images, places: dict) -> dict:
             name="outlier score (low: unusual)",
             title=f"{name}: how usual each particle is",
         )
-        for column in ("label", "predicted"):
+        for column in KINDS[2:]:
             if column in table and table[column].notna().any():
                 displays[f"map_{name}_{column}"] = ParticleMapDisplay.from_predictions(
                     Z, table[column].to_numpy(object), name=column, title=f"{name}: {column}"

@@ -84,7 +84,10 @@ def read_labelled(particles: pd.DataFrame, labelled):
 
 def is_numbered(index: pd.Index) -> bool:
     """Whether an index is what pandas gives to rows without one."""
-    return isinstance(index, pd.RangeIndex) and index.name is None
+    if index.nlevels > 1 or index.name is not None:
+        return False
+    # A file keeps the numbers, and not that they were a range.
+    return isinstance(index, pd.RangeIndex) or index.equals(pd.RangeIndex(len(index)))
 
 
 def in_order(y, X: pd.DataFrame):

@@ -1,6 +1,7 @@
 """The survey: from particles to maps, clusters, explained outliers and how far they agree."""
 
 import time
+import warnings
 from itertools import combinations
 from numbers import Integral, Real
 
@@ -9,6 +10,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.cluster import HDBSCAN
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
@@ -87,7 +89,7 @@ def survey(
     classifier : estimator or None, default=None
         None is a `ResNet18Classifier` of images and scalars, every class drawn equally often.
     min_cluster_size : int or None, default=None
-        Fewest particles of a cluster; None is one in a hundred, at least 10.
+        Fewest particles of a cluster; None is one in a hundred of those kept, at least 10.
     contamination : float, default=0.01
         Share of the particles that is listed as outliers.
     random_state : int, default=0
@@ -127,6 +129,18 @@ def survey(
     ).run()
 
 
+def smallest_cluster(min_cluster_size: int | None, n_kept: int) -> int:
+    """Return the fewest particles of a cluster, by default one in a hundred of those kept."""
+    if min_cluster_size is None:
+        return max(10, n_kept // 100)
+    if min_cluster_size > n_kept // 2:
+        raise ValueError(
+            f"min_cluster_size={min_cluster_size} is more than half of the {n_kept} particles that "
+            "are kept. Pass a smaller one."
+        )
+    return min_cluster_size
+
+
 class _Workflow:
     """One survey while it runs."""
 
@@ -159,8 +173,7 @@ class _Workflow:
         self.seed, self.verbose = int(random_state), verbose
         self.autoencoder = self._set(VAE(16, max_epochs=15) if model is None else model)
         self.classifier = self._set(default_classifier(15) if classifier is None else classifier)
-        n = len(particles)
-        self.min_cluster_size = max(10, n // 100) if min_cluster_size is None else min_cluster_size
+        self.min_cluster_size = min_cluster_size
         self.contamination = contamination
         self.has_scalars = particles.shape[1] > 1
         self.name = type(self.autoencoder).__name__
@@ -223,6 +236,7 @@ class _Workflow:
                 f"{len(kept)} particles are left after remove={self.remove!r}; a survey needs "
                 f"{LEAST}. Lower max_miss={self.max_miss}, or remove nothing."
             )
+        self.min_cluster_size = smallest_cluster(self.min_cluster_size, len(kept))
         embedding = self._embed(kept)
         self._map(embedding, kept, keep)
         self._stability()
@@ -285,9 +299,32 @@ class _Workflow:
         model = make_pipeline(*self._scalars_first(), self.classifier)
         if self.remove is not None:
             model = ClassFilter(
-                model, remove=self.remove, max_miss=self.max_miss, cv=3, random_state=self.seed
+                model,
+                remove=self.remove,
+                max_miss=self.max_miss,
+                cv=self._folds(),
+                random_state=self.seed,
             )
         return model.fit(self.X_labelled, self.y_labelled)
+
+    def _folds(self):
+        """Hold out whole runs or, where that would leave nothing to learn from, rows."""
+        names = self.X_labelled.index.names
+        removed = np.asarray(self.y_labelled) == self.remove
+        if "run" in names:
+            runs = self.X_labelled.index.get_level_values("run")
+            if runs.nunique() > 1:
+                parts = GroupKFold(min(3, runs.nunique())).split(removed, groups=runs)
+                if any(removed[train].all() or not removed[train].any() for train, _ in parts):
+                    warnings.warn(
+                        f"{self.remove!r} is labelled in too few runs to hold out whole runs: "
+                        "rows are held out, and max_miss knows nothing of how runs differ. Label "
+                        "some in another run.",
+                        UserWarning,
+                        stacklevel=2,
+                    )
+                    return StratifiedKFold(3, shuffle=True, random_state=self.seed)
+        return 3
 
     def _scalars_first(self) -> list:
         return [scalar_preprocessor()] if self.has_scalars else []

@@ -154,7 +154,7 @@ def add_options(survey: argparse.ArgumentParser) -> None:
         "--min-cluster-size",
         type=int,
         metavar="N",
-        help="fewest particles of a cluster (default: one in a hundred, at least 10)",
+        help="fewest particles of a cluster (default: one in a hundred of those kept, at least 10)",
     )
     survey.add_argument(
         "--contamination",

@@ -92,3 +92,13 @@ def test_two_tables_in_a_folder(tmp_path):
     (folder / "run.csv").rename(folder / "other.csv")
     with pytest.raises(ValueError, match=r"several tables .*copy.csv, other.csv"):
         load_flowcam(folder, 16, verbose=0)
+
+
+def test_a_folder_is_known_by_its_name_from_inside_too(tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "run ä")
+    (table,) = folder.glob("*.csv")
+    table.rename(folder / "run ä.csv")
+    shutil.copy(folder / "run ä.csv", folder / "x.csv")
+    expected = load_flowcam(folder, 8, verbose=0)
+    monkeypatch.chdir(folder)
+    assert load_flowcam(".", 8, verbose=0).index.equals(expected.index)

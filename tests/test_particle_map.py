@@ -233,3 +233,17 @@ def test_the_middle_of_a_group_in_two_places_is_in_the_larger():
     large, small = rng.normal(0, 1, size=(60, 2)), rng.normal([30, 0], 1, size=(40, 2))
     middle = middle_of(np.vstack([small, large]))
     assert np.linalg.norm(middle - large.mean(axis=0)) < 0.5
+
+
+def test_names_with_dollars_are_no_formulas():
+    Z = np.random.RandomState(0).normal(size=(60, 2))
+    for legend in (True, False):
+        names = ["a$_$b", "d$^$", "e"]
+        display = ParticleMapDisplay.from_predictions(Z, names * 20, legend=legend)
+        display.figure_.canvas.draw()
+    shown = {text.get_text() for text in figure_legend(Z, names)}
+    assert r"a\$_\$b (20)" in shown
+
+
+def figure_legend(Z, names):
+    return ParticleMapDisplay.from_predictions(Z, names * 20).ax_.get_legend().get_texts()

@@ -116,7 +116,7 @@ def is_export(path: Path) -> bool:
     """Whether a CSV looks like a table of particles."""
     if path.stem.lower().endswith("_summary"):
         return False
-    if path.with_suffix(".lst").is_file() or path.stem == path.parent.name:
+    if path.with_suffix(".lst").is_file() or path.stem == path.resolve().parent.name:
         return True
     with path.open("rb") as file:
         header = file.readline(65536).decode("latin-1").replace("\0", "")
@@ -131,7 +131,7 @@ def find_table(folder: Path) -> Path | None:
     lists = [p for p in files if p.suffix.lower() == ".lst"]
     tables = tables or lists
     if len(tables) > 1:
-        tables = [p for p in tables if p.stem == folder.name] or tables
+        tables = [p for p in tables if p.stem == folder.resolve().name] or tables
     if len(tables) > 1:
         raise ValueError(
             f"{folder} holds several tables of particles ({', '.join(p.name for p in tables)}). "

@@ -155,9 +155,9 @@ class Canvas:
 
     def text(self, x, y, words, *, size, **style):
         """Write at a place, from its top left corner down unless `style` says otherwise."""
-        return self.ax.text(
-            x, y, words, **{"size": size, "va": "top", "ha": "left", "linespacing": 1.2, **style}
-        )
+        usual = {"va": "top", "ha": "left", "linespacing": 1.2}
+        # A name or a reason may have dollars.
+        return self.ax.text(x, y, words, **{"size": size, "parse_math": False, **usual, **style})
 
     def wrap(self, words: str, width: float, size: float, max_lines: int | None = None) -> str:
         """Break words into lines of at most `width` tiles, and say so where some are left out."""

@@ -69,7 +69,8 @@ def write_on_map(ax, words: str, place) -> None:
     from matplotlib.patheffects import withStroke
 
     outline = [withStroke(linewidth=3, foreground="white")]
-    ax.annotate(words, place, ha="center", va="center", weight="bold", path_effects=outline)
+    style = {"ha": "center", "va": "center", "weight": "bold", "path_effects": outline}
+    ax.annotate(words, place, parse_math=False, **style)
 
 
 def write_note(ax, words: str) -> None:

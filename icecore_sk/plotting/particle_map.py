@@ -400,9 +400,11 @@ class ParticleMapDisplay:
             for name, colour, mine in self._greys
             if mine.any()
         ]
+        # A name with dollars is no formula.
+        labels = [f"{name} ({count:,})".replace("$", r"\$") for name, count, *_ in entries]
         return [
-            Line2D([], [], ls="", marker=marker, color=colour, ms=6, label=f"{name} ({count:,})")
-            for name, count, colour, marker in entries
+            Line2D([], [], ls="", marker=marker, color=colour, ms=6, label=label)
+            for label, (_, _, colour, marker) in zip(labels, entries, strict=True)
         ]
 
     def _n_legend_columns(self) -> int:

@@ -152,7 +152,7 @@ def plan(args) -> list[tuple[tuple[int, ...], str, int]]:
 
 
 def usual_seeds(split: tuple[int, ...], name: str, seeds: list[int]) -> list[int]:
-    """Return the seeds of a model where none is named: a night of two cores has eight hours."""
+    """Return the seeds of a model where none is named: all would take a week."""
     if split in FIVE:
         # They are about labels: networks without are measured on the pair.
         if name == TWO:

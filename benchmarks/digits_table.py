@@ -175,8 +175,8 @@ def likelihoods(rows: list[dict]) -> str:
         seconds = cell(over_seeds(group, at("fit_seconds")), 0)
         lines.append([name, elbo, cell(less, 2), nll, same, units, seconds, str(len(group))])
     best = min(groups, key=lambda n: np.mean(over_seeds(groups[n], at("minus_elbo"))), default="")
-    words = f"The lowest -ELBO is that of {best}."
-    return f"{table(header, lines)}\n\n{words}" if lines else ""
+    words = f"\n\nThe lowest -ELBO is that of {best}." if len(groups) > 1 else ""
+    return f"{table(header, lines)}{words}" if lines else ""
 
 
 def settings(rows: list[dict]) -> str:

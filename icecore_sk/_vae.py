@@ -152,6 +152,8 @@ class VAE(AutoEncoder):
     >>> log_likelihood = model.log_likelihood(X[:3], n_samples=10)
     >>> elbo.shape, log_likelihood.shape
     ((3,), (3,))
+    >>> model.score(X[:50]) > model.score(255 - X[:50])
+    True
     """
 
     _parameter_constraints: dict = {

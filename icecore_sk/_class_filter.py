@@ -24,6 +24,14 @@ FROZEN_FOLDS = 5
 RUN = "run"
 
 
+def runs_of(X) -> np.ndarray | None:
+    """Return the runs of a particle table, where its index tells several apart."""
+    if not isinstance(X, pd.DataFrame) or RUN not in X.index.names:
+        return None
+    runs = X.index.get_level_values(RUN)
+    return runs.to_numpy() if runs.nunique() > 1 else None
+
+
 class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
     """Says which rows to keep when one class, such as dust, is to be removed.
 
@@ -172,7 +180,7 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
     def _fit(self, X, y, groups) -> None:
         self._validate_params()
         self._check_classifier()
-        X, y, groups = indexable(X, y, self._runs(X) if groups is None else groups)
+        X, y, groups = indexable(X, y, runs_of(X) if groups is None else groups)
         y = self._check_target(y)
         seed = draw_seed(self.random_state)
         removed = y == self.remove
@@ -260,14 +268,6 @@ class ClassFilter(WrapsClassifier, MetaEstimatorMixin, BaseEstimator):
         if self.rescue != "auto":
             return self.rescue
         return RESCUE if self._tells_familiar else None
-
-    @staticmethod
-    def _runs(X):
-        """Runs of a particle table, where its index tells several apart."""
-        if not isinstance(X, pd.DataFrame) or RUN not in X.index.names:
-            return None
-        runs = X.index.get_level_values(RUN)
-        return runs.to_numpy() if runs.nunique() > 1 else None
 
     def _check_target(self, y) -> np.ndarray:
         y = check_target(self, y, "Drop these rows: keep = ~pandas.isna(y); fit(X[keep], y[keep]).")

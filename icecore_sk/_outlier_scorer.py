@@ -20,7 +20,7 @@ from icecore_sk._outliers.choice import choose
 from icecore_sk._outliers.classes import ClassDistances
 from icecore_sk._outliers.drawn import FEATURES, UsualLoss
 from icecore_sk._outliers.neighbours import ALGORITHMS, Neighbours
-from icecore_sk._outliers.reading import Reading
+from icecore_sk._outliers.reading import METRICS, Reading
 from icecore_sk._outliers.reasons import reason
 from icecore_sk._outliers.scalars import Disagreement, size_scalar
 from icecore_sk._outliers.surprise import Surprise, combine
@@ -153,7 +153,7 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         "embedder": [HasMethods(["fit", "transform"]), None],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "components": [StrOptions({"auto"}), list, tuple],
-        "metric": [StrOptions({"euclidean", "cosine"})],
+        "metric": [StrOptions(set(METRICS))],
         "scalars": [StrOptions({"auto"}), list, tuple, None],
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
         "algorithm": [StrOptions(set(ALGORITHMS))],

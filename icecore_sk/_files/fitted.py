@@ -9,11 +9,11 @@ from sklearn.base import BaseEstimator
 
 from icecore_sk._files.container import ModelFileError
 from icecore_sk._outliers.neighbours import ALGORITHMS
+from icecore_sk._outliers.reading import METRICS
 from icecore_sk._outliers.reasons import COMPONENTS
 from icecore_sk.nn.encoder import STEMS
 
 LIKELIHOODS = ("bernoulli", "gaussian")
-METRICS = ("euclidean", "cosine")
 
 
 def _is_count(value) -> bool:

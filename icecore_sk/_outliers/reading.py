@@ -8,6 +8,8 @@ from icecore_sk import _images
 from icecore_sk._outliers import embedding
 from icecore_sk._outliers.drawn import drawn_features
 
+METRICS = ("euclidean", "cosine")
+
 
 class Reading:
     """What there is to know of some rows; the costly parts are found when they are asked for.

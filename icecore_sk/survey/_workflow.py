@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from icecore_sk._class_filter import ClassFilter
+from icecore_sk._class_filter import ClassFilter, runs_of
 from icecore_sk._classifier import ResNet18Classifier
 from icecore_sk._images import image_columns
 from icecore_sk._outlier_scorer import OutlierScorer
@@ -44,6 +44,8 @@ CONSTRAINTS = {
 }
 # For their stability the clusters are found a dozen times.
 MOST_REPEATED = 5000
+# In which the rows that `remove` is learned from are held out in turn.
+FOLDS = 3
 
 
 def survey(
@@ -309,22 +311,20 @@ class _Workflow:
 
     def _folds(self):
         """Hold out whole runs or, where that would leave nothing to learn from, rows."""
-        names = self.X_labelled.index.names
+        runs = runs_of(self.X_labelled)
+        if runs is None:
+            return FOLDS
         removed = np.asarray(self.y_labelled) == self.remove
-        if "run" in names:
-            runs = self.X_labelled.index.get_level_values("run")
-            if runs.nunique() > 1:
-                parts = GroupKFold(min(3, runs.nunique())).split(removed, groups=runs)
-                if any(removed[train].all() or not removed[train].any() for train, _ in parts):
-                    warnings.warn(
-                        f"{self.remove!r} is labelled in too few runs to hold out whole runs: "
-                        "rows are held out, and max_miss knows nothing of how runs differ. Label "
-                        "some in another run.",
-                        UserWarning,
-                        stacklevel=2,
-                    )
-                    return StratifiedKFold(3, shuffle=True, random_state=self.seed)
-        return 3
+        parts = GroupKFold(min(FOLDS, len(pd.unique(runs)))).split(removed, groups=runs)
+        if all(removed[train].any() and not removed[train].all() for train, _ in parts):
+            return FOLDS
+        warnings.warn(
+            f"{self.remove!r} is labelled in too few runs to hold out whole runs: rows are held "
+            "out, and max_miss knows nothing of how runs differ. Label some in another run.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return StratifiedKFold(FOLDS, shuffle=True, random_state=self.seed)
 
     def _scalars_first(self) -> list:
         return [scalar_preprocessor()] if self.has_scalars else []

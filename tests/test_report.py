@@ -310,6 +310,18 @@ def test_a_memory_map_and_a_table_with_images_are_taken(tmp_path, table, images)
     assert data["maps"][0]["missing"] == 1
 
 
+def test_outliers_are_what_is_true_and_nothing_else(tmp_path, table, images):
+    table["outlier"] = pd.array([False, True, None, False, None, True], dtype="boolean")
+    data = read_data(write_report(tmp_path / "out", table, images, maps=MAPS))
+    found = [table.index[row] for row in decode(data["row"], "<u4")]
+    assert [found[i] for i in decode(data["outliers"], "<u4")] == ["</script>", "a,b"]
+    assert summary.make_tiles(table, 1)[-2]["value"] == "2"
+    table["outlier"] = [1, -1, 1, 1, 1, -1]  # of an outlier detector: -1 is what is to be shown
+    with pytest.raises(ValueError, match=r"'outlier' of table holds -1; .*pass predict\(X\) =="):
+        write_report(tmp_path / "not", table, images, maps=MAPS)
+    assert not (tmp_path / "not").exists()
+
+
 def test_summary_says_what_was_kept_and_dropped(table):
     tiles = {tile["name"]: tile for tile in summary.make_tiles(table, 1)}
     assert tiles["particles"]["value"] == "6"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from icecore_sk._writing import rewriting
 from icecore_sk.survey._report import checks
-from icecore_sk.survey._report.columns import describe_columns, encode, is_cluster
+from icecore_sk.survey._report.columns import are_outliers, describe_columns, encode, is_cluster
 from icecore_sk.survey._report.figures import WEBGL_ABOVE, map_figure, training_figures
 from icecore_sk.survey._report.ids import describe_index, id_level, order_by_place
 from icecore_sk.survey._report.page import render_page
@@ -74,8 +74,9 @@ def write_report(
     TypeError
         Where `table` is no DataFrame, or `histories` or `record` no dict.
     ValueError
-        Where `table` is empty or names a column twice, `images` are no uint8 images of its rows,
-        or a map's columns are not there or not numeric.
+        Where `table` is empty, names a column twice or has an ``outlier`` that is neither True nor
+        False (nor missing), `images` are no uint8 images of its rows, or a map's columns are not
+        there or not numeric.
 
     Examples
     --------
@@ -199,7 +200,7 @@ def _first_colour(names: list[str]) -> str:
 def _outliers(table: pd.DataFrame) -> np.ndarray:
     """Return the outliers, the most unusual first."""
     if "outlier" in table:
-        found = np.flatnonzero((table["outlier"] == True).to_numpy(bool))  # noqa: E712
+        found = np.flatnonzero(are_outliers(table["outlier"]))
     elif "outlier_score" in table:
         found = np.arange(len(table))
     else:

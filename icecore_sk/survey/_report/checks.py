@@ -16,6 +16,15 @@ def check_table(table) -> None:
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
         raise ValueError(f"table has several columns named {twice!r}; expected one.")
+    if "outlier" in table:
+        values = table["outlier"].dropna()
+        odd = values[~values.isin([True, False])]  # 0 and 1 are what a file makes of them
+        if len(odd):
+            raise ValueError(
+                f"Column 'outlier' of table holds {odd.tolist()[0]!r}; expected True for an "
+                "outlier and False for any other particle. What `predict` of an OutlierScorer "
+                "returned is -1 for an outlier: pass predict(X) == -1."
+            )
 
 
 def check_images(images, n: int):

@@ -31,6 +31,11 @@ def is_cluster(name: str) -> bool:
     return name == "cluster" or name.endswith(" cluster")
 
 
+def are_outliers(values: pd.Series) -> np.ndarray:
+    """Tell which particles are outliers by a column of True and False; a missing one is none."""
+    return values.isin([True]).to_numpy(bool)
+
+
 def describe_columns(table: pd.DataFrame, coordinates: set[str]) -> list[dict]:
     """Return every column that particles can be coloured by, results first.
 

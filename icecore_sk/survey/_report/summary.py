@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from icecore_sk.survey._report.columns import is_cluster
+from icecore_sk.survey._report.columns import are_outliers, is_cluster
 
 # Keys of a record that have a place of their own on the page.
 PLACED = ("steps", "consistency")
@@ -35,7 +35,7 @@ def make_tiles(table: pd.DataFrame, n_maps: int) -> list[dict]:
         note = f"{int(noise.sum()):,} particles in none (noise)"
         tiles.append({"value": say(values[~noise].nunique()), "name": "clusters", "note": note})
     if "outlier" in table:
-        n_outliers = int((table["outlier"] == True).sum())  # noqa: E712 (missing is not True)
+        n_outliers = int(are_outliers(table["outlier"]).sum())
         note = f"{n_outliers / len(table):.1%} of all, each with a reason"
         tiles.append({"value": say(n_outliers), "name": "outliers", "note": note})
     note = "side by side, selections shared"

@@ -2,6 +2,7 @@
 
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from icecore_sk._vae import VAE
@@ -175,3 +176,9 @@ class FlowVAE(VAE):
 
     def _net_arguments(self, rows, goes_on: bool = False) -> dict:
         return {**super()._net_arguments(rows, goes_on), "n_flows": self.n_flows}
+
+    def _rebuild(self, saved: dict) -> None:
+        # Flows of before there was a scale read the features as they were.
+        if self._net_args["n_flows"]:
+            saved["weights"].setdefault("flow.feature_scale", np.ones((), np.float32))
+        super()._rebuild(saved)

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 SHIFT = math.log(math.e - 1.0)
 # The closest that w . u may come to -1: log-determinants stay above log(MARGIN) also in float32.
 MARGIN = 1e-3
+# Adam moves each weight by the learning rate, whatever its gradient. With hundreds of features, all
+# of one sign, u and w would leap with every step, and with them z in dimensions that are not used.
+FEATURE_SCALE = 0.03
 
 
 def constrained_u(u: Tensor, w: Tensor) -> Tensor:
@@ -30,7 +33,8 @@ class PlanarFlow(nn.Module):
     """A chain of amortised planar flows, ``f(z) = z + u tanh(w . z + b)``.
 
     `u`, `w` and `b` of each flow are linear functions of the encoder's features, so every image
-    has a posterior shape of its own. They start near zero: the chain starts near the identity.
+    has a posterior shape of its own. They start near zero: the chain starts near the identity. The
+    features are scaled down, so that flows train in smaller steps than what is around them.
 
     Parameters
     ----------
@@ -54,24 +58,31 @@ class PlanarFlow(nn.Module):
     (torch.Size([3, 2]), torch.Size([3]))
     """
 
+    feature_scale: Tensor
+
     def __init__(self, n_flows: int, latent_dim: int, n_features: int):
         super().__init__()
         self.n_flows, self.latent_dim = n_flows, latent_dim
         if n_flows:
             self.head = nn.Linear(n_features, n_flows * (2 * latent_dim + 1))
+            # Of the state, so that a network goes on with the one that it was trained with.
+            self.register_buffer("feature_scale", torch.tensor(FEATURE_SCALE))
 
     def reset_special_parameters(self, generator: torch.Generator) -> None:
         if self.n_flows:
+            self.feature_scale.fill_(FEATURE_SCALE)
             nn.init.normal_(self.head.weight, std=1e-3, generator=generator)
             # A small w is needed from the start: at w = u = 0 both have zero gradient.
             nn.init.normal_(self.head.bias, std=1e-1, generator=generator)
+            with torch.no_grad():
+                self.head.bias.view(self.n_flows, -1)[:, : self.latent_dim] = 0.0
 
     def parameters_of(self, features: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return u (already constrained), w and b of each flow for each row of `features`."""
         if not self.n_flows:
             return []
         d = self.latent_dim
-        rows = self.head(features).unflatten(-1, (self.n_flows, 2 * d + 1))
+        rows = self.head(self.feature_scale * features).unflatten(-1, (self.n_flows, 2 * d + 1))
         return [
             (constrained_u(row[..., :d], row[..., d : 2 * d]), row[..., d : 2 * d], row[..., -1:])
             for row in rows.unbind(-2)

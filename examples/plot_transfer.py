@@ -3,14 +3,15 @@ Start from a classifier, but not from an over-trained one
 =========================================================
 
 Where some labels are known, the encoder of an autoencoder can start from a classifier of them.
-After a few epochs of the classifier the training stays as calm as from random weights. A classifier
-that was trained until nothing was left of its loss makes the KL divergence of a VAE with flows
-explode.
+After a few epochs of the classifier the training stays as calm as from random weights. From a
+classifier that was trained until nothing was left of its loss, the KL divergence of a VAE with many
+flows can explode where the learning rate is high.
 """
 
 # %%
-# Three starts for the same FlowVAE: random weights, a classifier after three epochs, and one after
-# sixty, at a high learning rate and without weight decay, of the same forty labelled digits.
+# Three starts for the same FlowVAE, at twenty times the usual learning rate: random weights, a
+# classifier after three epochs, and one after sixty, at a high learning rate and without weight
+# decay, of the same forty labelled digits.
 import warnings
 
 import matplotlib.pyplot as plt
@@ -36,12 +37,12 @@ for name, classifier in {"3 epochs": brief, "60 epochs": over_trained}.items():
 
 # %%
 # `FrozenEstimator` hands over a fitted network: its weights are where the encoder starts from. The
-# last fit takes the over-trained encoder again, at a third of the learning rate.
-fits = {name: {"encoder": start} for name, start in starts.items()}
-fits["60 epochs, lower lr"] = {"encoder": starts["60 epochs"], "lr": 3e-4}
+# last fit takes the over-trained encoder again, at the usual learning rate.
+fits = {name: {"encoder": start, "lr": 0.02} for name, start in starts.items()}
+fits["60 epochs, usual lr"] = {"encoder": starts["60 epochs"]}
 histories = {}
 for name, params in fits.items():
-    model = FlowVAE(8, n_flows=16, max_epochs=8, batch_size=32, random_state=0, **options, **params)
+    model = FlowVAE(8, n_flows=32, max_epochs=8, batch_size=32, random_state=0, **options, **params)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(X_train)
@@ -51,8 +52,8 @@ for name, params in fits.items():
         print("  warning:", warning.message)
 
 # %%
-# The nats buy nothing: where the KL explodes, the images are reconstructed worse than from the
-# other starts. At the lower learning rate it stays down, and training gets on, if slowly. The
+# The nats buy little: where the KL explodes, the images are reconstructed about as well as from the
+# other starts. At the usual learning rate it stays down, and training gets on, if slowly. The
 # better way is to stop the classifier early.
 display = LossCurveDisplay.from_predictions(histories)
 display.axes_[display.panels_.index("kl")].set_yscale("symlog")

@@ -136,7 +136,8 @@ def map_and_cluster(features: np.ndarray, min_cluster_size: int, random_state: i
         # for .76 (classifier) and .69 for .64 (FlowVAE), with nine to twelve clusters for 6 to 11.
         # Not standardised, which would stretch the dimensions that a VAE leaves idle: without these
         # or 1 and 9, three seeds each, FlowVAE's mean ACC is .67 for .63 (least .62 for .52), with
-        # 9 to 12 clusters for 6 to 13; the classifier's is .81 for .82.
+        # 9 to 12 clusters for 6 to 13; the classifier's is .81 for .82. (All before FlowVAE's flows
+        # read scaled features.)
         reducer = UMAP(min_dist=0.0, metric="cosine", random_state=random_state)
         mapping = reducer.fit_transform(features)
     clusterer = ClusterTransformer(HDBSCAN(min_cluster_size=min_cluster_size, copy=True))

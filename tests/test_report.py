@@ -333,13 +333,18 @@ def test_summary_says_what_was_kept_and_dropped(table):
     }
     assert tiles["outliers"]["note"] == "33.3% of all, each with a reason"
     record = {
-        "steps": [{"name": "read", "kept": 1234, "dropped": {"small": 7}, "seconds": 0.123456}],
+        "steps": [
+            {"name": "read", "kept": 1234, "dropped": {"small": 7}, "seconds": 0.123456},
+            {"name": "map", "does": "map it", "clusters": 9, "noise": 1000, "resumed": False},
+        ],
         "consistency": {"a / b": {"overlap": 0.5, "per_particle": np.ones(3)}},
         "seed": 3,
         "versions": {"numpy": "2"},
     }
-    (step,) = summary.make_steps(record)
-    assert step == {"name": "read", "kept": "1,234", "dropped": "small: 7", "seconds": "<1"}
+    read, mapped = summary.make_steps(record)
+    assert read == {"name": "read", "kept": "1,234", "dropped": "small: 7", "seconds": "<1"}
+    assert mapped["name"] == "map it"
+    assert mapped["found"] == "clusters: 9, noise: 1,000"
     agreement = summary.make_consistency(record)
     assert agreement == {"columns": ["Maps", "Shared neighbours"], "rows": [["a / b", "0.5"]]}
     assert summary.make_details(record) == [

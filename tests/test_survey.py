@@ -445,10 +445,10 @@ def test_summary_counts_one_and_many(clusters, said):
     found = Survey(table, particles=None, maps={"VAE": ("VAE x", "VAE y")})
     lines = found.summary().replace("Map of VAE: ", "").splitlines()
     assert all(map(str.startswith, lines, said))
-    read = {"name": "read", "kept": 3, "dropped": 2, "why": "2 crop smaller than min_side"}
+    read = {"name": "read", "kept": 3, "dropped": 2, "why": "crop smaller than min_side: 2"}
     found.record["steps"] = [read, {"name": "filter", "dropped": 1, "why": "looks like dust"}]
     assert (
         found.summary()
         .splitlines()[0]
-        .endswith("0 removed. 2 more left out in reading: 2 crop smaller than min_side.")
+        .endswith("0 removed. 2 more left out in reading: crop smaller than min_side: 2.")
     )

@@ -206,7 +206,7 @@ class _Workflow:
         """Return what was left out when the particles were read, as the first step."""
         dropped = {why: n for why, n in self.particles.attrs.get("dropped", {}).items() if n}
         n = len(self.particles)
-        why = ", ".join(f"{n:,} {why}" for why, n in dropped.items())
+        why = ", ".join(f"{why}: {count:,}" for why, count in dropped.items())
         return [
             {"name": "read", "does": "read particles", "kept": n, "dropped": sum(dropped.values()),
              "why": why}

@@ -9,7 +9,8 @@ from icecore_sk.survey._report.columns import are_outliers, is_cluster
 
 # Keys of a record that have a place of their own on the page.
 PLACED = ("steps", "consistency")
-STEP_COLUMNS = ("name", "kept", "dropped", "why", "seconds")
+# Keys of a step that have a column of their own, or none; all others are what it found.
+OF_STEP = ("name", "does", "kept", "dropped", "why", "seconds", "resumed")
 # What the figures of `icecore_sk.metrics.map_consistency` are called on the page.
 CONSISTENCY = {
     "overlap": "Shared neighbours",
@@ -51,14 +52,16 @@ def _runs(index: pd.Index) -> str:
 
 
 def make_steps(record: Mapping) -> list[dict]:
-    """Return the steps as texts; columns of the survey's own come after the known ones.
+    """Return the steps as texts, and as ``found`` what a step counted.
 
     A step that says what it does is shown by that instead of its short name.
     """
-    return [
-        {key: say(_of_step(step, key)) for key in step if key != "does"}
-        for step in record.get("steps") or []
-    ]
+    steps = []
+    for step in record.get("steps") or []:
+        texts = {key: say(_of_step(step, key)) for key in OF_STEP if key in step and key != "does"}
+        found = {key: value for key, value in step.items() if key not in OF_STEP}
+        steps.append(texts | ({"found": say(found)} if found else {}))
+    return steps
 
 
 def _of_step(step: Mapping, key: str):

@@ -48,9 +48,23 @@ def measure_map(H: np.ndarray, data: Digits, metric: str, seed: int) -> tuple[di
     row["trustworthiness"] = trustworthiness(H, mapping, n_neighbors=k, metric=metric)
     pixels = data.X_test.reshape(len(H), -1).astype(np.float32)
     row["pixel_trustworthiness"] = trustworthiness(pixels, mapping, n_neighbors=k)
-    vote = KNeighborsClassifier(k).fit(mapping[::2], data.y_test[::2])
-    row["knn15_accuracy"] = vote.score(mapping[1::2], data.y_test[1::2])
+    row["knn15_accuracy"] = knn_accuracy(mapping, data.y_test)
     return row, mapping
+
+
+def knn_accuracy(mapping: np.ndarray, y: np.ndarray) -> float:
+    """Share of every other image whose digit most of its neighbours among the rest have."""
+    vote = KNeighborsClassifier(N_MAP_NEIGHBORS).fit(mapping[::2], y[::2])
+    return vote.score(mapping[1::2], y[1::2])
+
+
+def is_map_of(row: dict, file: Path) -> bool:
+    """Whether the coordinates in a file are those that a row was measured on."""
+    if not file.exists():
+        return False
+    arrays = np.load(file)
+    # A file may be left over from an earlier row, whose figure is hardly the same.
+    return knn_accuracy(arrays["mapping"], arrays["y"]) == row.get("knn15_accuracy")
 
 
 def compare(model: ClusterTransformer, data: Digits) -> dict:
@@ -70,7 +84,7 @@ def compare(model: ClusterTransformer, data: Digits) -> dict:
 
 
 def draw(maps: dict[str, Path], title: str, path: Path) -> None:
-    """Draw the maps whose coordinates are at hand, coloured by digit."""
+    """Draw maps from the files of their coordinates, coloured by digit."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -78,16 +92,13 @@ def draw(maps: dict[str, Path], title: str, path: Path) -> None:
 
     from icecore_sk.plotting import ParticleMapDisplay
 
-    found = {name: file for name, file in maps.items() if file.exists()}
-    if not found:
-        return
-    n_columns = min(3, math.ceil(math.sqrt(len(found))))
-    n_rows = -(-len(found) // n_columns)
+    n_columns = min(3, math.ceil(math.sqrt(len(maps))))
+    n_rows = -(-len(maps) // n_columns)
     size = (5 * n_columns, 5 * n_rows)
     figure, axes = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained")
-    for ax in np.ravel(axes)[len(found) :]:
+    for ax in np.ravel(axes)[len(maps) :]:
         ax.set_axis_off()
-    for ax, (name, file) in zip(np.ravel(axes), found.items(), strict=False):
+    for ax, (name, file) in zip(np.ravel(axes), maps.items(), strict=False):
         arrays = np.load(file)
         ParticleMapDisplay.from_predictions(arrays["mapping"], arrays["y"], ax=ax, title=name)
     figure.suptitle(title)

@@ -45,7 +45,7 @@ from digits_data import (
     load,
     split_name,
 )
-from digits_map import METRIC, SETTINGS, draw, measure_map
+from digits_map import METRIC, SETTINGS, draw, is_map_of, measure_map
 from digits_models import OURS, TOGETHER, TWO, TWO_UNLABELLED, Estimator, Line
 from novelty_scores import judge_all
 from provenance import kept, peak_memory_mb
@@ -71,6 +71,8 @@ IN_FIVE = (
     "PCA + LOF",
 )
 IN_ONE = (TOGETHER, "raw pixels", "PCA + LOF")
+# All lines together would be too small to see.
+PICTURED = (TWO, TWO_UNLABELLED, "VAE", "FlowVAE", "plain ResNet18", "raw pixels")
 # Parameters that estimators have got since there are rows, and what they did before.
 SINCE = {"augmentation": "None"}
 SPLITS = {"pair": [PAIR], "five": FIVE, "one": ONE, BINARISED: [()]}
@@ -281,11 +283,11 @@ def write_page(args) -> None:
     paths = sorted(args.out.glob("*/*_seed*.json"))
     rows = [row for row in map(json.loads, map(Path.read_text, paths)) if is_current(row, args)]
     args.out.mkdir(parents=True, exist_ok=True)
-    seeds = {name: row_file(args.work, PAIR, name, 0).with_suffix(".npz") for name in LINES}
+    maps = maps_at_hand(rows, args)
     title = f"Test images of MNIST, {' and '.join(map(str, PAIR))} never seen in training"
     # Of some models alone it would stand in place of a picture of all.
-    if all(file.exists() for file in with_maps(rows, seeds)):
-        draw(seeds, title, args.out / "maps.png")
+    if len(maps) == len(PICTURED):
+        draw(maps, title, args.out / "maps.png")
     has_maps = (args.out / "maps.png").exists()
     page = digits_table.page(rows, list(LINES), list(OURS), has_maps, banner(args))
     (args.out / "README.md").write_text(page + "\n")
@@ -305,10 +307,18 @@ def banner(args) -> str:
     return "" if args.is_table else f"**Not the table: {args.out.name.replace('_', ' ')}.**"
 
 
-def with_maps(rows: list[dict], files: dict[str, Path]) -> list[Path]:
-    """Files of the maps that the pair's first rows have."""
-    of_pair = [row for row in rows if row.get("held_out") == list(PAIR) and row["seed"] == 0]
-    return [files[row["model"]] for row in of_pair if row["model"] in files and "kmeans10" in row]
+def maps_at_hand(rows: list[dict], args) -> dict[str, Path]:
+    """Return by model and seed, for each model that is pictured, the map of its first row."""
+    maps = {}
+    for name in PICTURED:
+        for row in rows:
+            if row.get("held_out") != list(PAIR) or row["model"] != name:
+                continue
+            file = row_file(args.work, PAIR, name, row["seed"]).with_suffix(".npz")
+            if is_map_of(row, file):
+                maps[f"{name}, seed {row['seed']}"] = file
+                break
+    return maps
 
 
 def setting(text: str) -> tuple[str, object]:

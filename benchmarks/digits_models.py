@@ -24,7 +24,7 @@ import icecore_sk
 from icecore_sk import OutlierScorer, ResNet18Classifier, SelfLabelledClassifier
 
 AUGMENTATION = {"rotate": 12, "shift": 0.06, "scale": 0.1}
-# Within ten minutes even on one core of the machines at hand, where twelve take 13.
+# Nine to twelve minutes on one core of the slowest machine that was at hand.
 CLASSIFIER_EPOCHS = 8
 LATENT_DIM = 16
 N_CLUSTERS = 100

@@ -81,9 +81,10 @@ def make_classifier(seed: int, epochs: int):
     """Return a classifier of images and, where there are some, scalars.
 
     Scalars are standardised only, which the network's first batch norm does by itself. Behind the
-    power transform of `scalar_preprocessor` Junk was told less well on the next run: AUROC .971 to
-    .979 over three seeds (train NITRATE, 32 pixels), images alone .952 to .971. Their branch is
-    narrow, since they shift from run to run: at the default width of 64 macro-F1 fell by .01.
+    power transform of `scalar_preprocessor` Junk was told less well on the next run (AUROC .971 to
+    .979 over three seeds, train NITRATE, 32 pixels; no figure of the others is kept). Their
+    branch is narrow, since they shift from run to run: at the default width of 64 macro-F1 fell by
+    .01.
     """
     return ResNet18Classifier(
         max_epochs=epochs,

@@ -57,8 +57,8 @@ for model in models:
 # %%
 # The classifier's map shows what it was told. The autoencoders keep what it takes to draw an image,
 # and digits part all the same. The two VAEs pay for what their vectors tell, and tell less after so
-# few epochs, the flow least of all. After longer training on MNIST the four come close to each
-# other: see :doc:`/benchmarks`.
+# few epochs. After longer training on MNIST the four come close to each other: see
+# :doc:`/benchmarks`.
 maps = {name: TSNE(random_state=0).fit_transform(Z) for name, Z in latent.items()}
 for name, display in ParticleMapDisplay.compare(maps, y_test, name="digit", n_columns=2).items():
     display.ax_.set_title(name, fontsize=18)

@@ -71,7 +71,7 @@ class LabelShiftCorrection(PassesOnFeatures, MetaEstimatorMixin, ClassifierMixin
 
     The larger the run, the better its shares are known; of a handful of rows they are chance. Where
     a class looks otherwise in the other run it does harm: between two labelled FlowCam runs the
-    macro-F1 of a ResNet18 went from .82 to .61 one way, and from .62 to .63 the other
+    macro-F1 of a ResNet18 went from .82 to .61 one way, and from .625 to .633 the other
     (``benchmarks/results/particles``). Compare both on some labelled rows of the other run.
 
     References

@@ -68,7 +68,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         no images, and size only where a scalar tells it.
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance between rows of the space. "cosine" is the Euclidean distance of rows scaled to
-        length 1, which ranks neighbours alike. It was better on digits, not on FlowCam particles.
+        length 1, which ranks neighbours alike. It was better on most digits, not on FlowCam
+        particles.
     scalars : "auto", list or None, default="auto"
         Columns to compare with the neighbours', by name, or by number where X is an array. "auto"
         takes those beside the image and, of a DataFrame without images, all; without an embedder,

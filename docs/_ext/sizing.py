@@ -18,7 +18,7 @@ PRICE = 0.05
 def measured() -> dict[str, float]:
     """Return what the rest is reckoned from."""
     scored = read("larger_than_memory/score_one_300000.json")
-    # Of two machines the slower one: who plans rather ends early.
+    # Of several machines the slowest: who plans rather ends early.
     trained = min(
         median(json.loads(path.read_text())["images_per_second"]["ours"]["fit"])
         for path in RESULTS.glob("speed/2_cores*/fit_ResNet18Classifier_64.json")

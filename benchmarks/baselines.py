@@ -4,17 +4,20 @@ All get the same training images as the library's models, as floats between 0 an
 otherwise, and are otherwise left as their authors made them.
 """
 
+import math
+
 import novelty_scores
 import numpy as np
 import torch
 from contenders import PlainLoop, Pythae
 from digits_data import Digits
 from digits_models import CLASSIFIER_EPOCHS, VAE, Line
-from plain_networks import LATENT_DIM, TorchvisionClassifier
+from plain_networks import LATENT_DIM, LR, TorchvisionClassifier
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.neighbors import LocalOutlierFactor
 from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from icecore_sk._vae import N_ELBO_SAMPLES
 from icecore_sk.nn.intermediate import intermediate_features
@@ -69,14 +72,22 @@ class PlainLoopOfDigits(PlainLoop):
 
     def fit(self, X, y):
         self.n_classes = len(np.unique(y))
+        self.n_steps = self.epochs * math.ceil(len(X) / self.batch_size)
         super().fit(X, y)
 
     def make(self):
         return TorchvisionClassifier(self.n_classes).to(self.device), nn.CrossEntropyLoss()
 
+    def optimizer(self):
+        # At one rate throughout, the last batches decide what the network is like.
+        optimizer = super().optimizer()
+        schedule = OneCycleLR(optimizer, LR, total_steps=self.n_steps + 1)
+        optimizer.register_step_post_hook(lambda *_: schedule.step())
+        return optimizer
+
 
 class PlainResNet18(Line):
-    """torchvision's ResNet18, Adam, float32, no augmentation, as many epochs as ours.
+    """torchvision's ResNet18, Adam, one cycle, float32, no augmentation, as many epochs as ours.
 
     Softmax and largest logit are what the literature compares with; the other scores of a
     classifier are added, so that one sees what comes from the network and what from the score.
@@ -86,6 +97,9 @@ class PlainResNet18(Line):
     main_score = "max_logit"
     metric = "cosine"
     default_epochs = CLASSIFIER_EPOCHS
+
+    def parameters(self):
+        return super().parameters() | {"learning rate": f"one cycle up to {LR}"}
 
     def fit(self, X, y):
         torch.manual_seed(self.seed)

@@ -12,6 +12,7 @@ from icecore_sk._outlier_scorer import OutlierScorer
 from icecore_sk._scalar_preprocessor import scalar_preprocessor
 from icecore_sk._self_labelled_classifier import SelfLabelledClassifier
 from icecore_sk._vae import VAE
+from icecore_sk._within_class_whitening import WithinClassWhitening
 from icecore_sk.files import load, save
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "OutlierScorer",
     "ResNet18Classifier",
     "SelfLabelledClassifier",
+    "WithinClassWhitening",
     "load",
     "save",
     "scalar_preprocessor",

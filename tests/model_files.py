@@ -23,6 +23,7 @@ from icecore_sk import (
     OutlierScorer,
     ResNet18Classifier,
     SelfLabelledClassifier,
+    WithinClassWhitening,
     scalar_preprocessor,
 )
 from icecore_sk._files.container import BLANK, CHECKSUM, DOCUMENT, read_container, write_container
@@ -72,6 +73,7 @@ def make_models(X, y):
             ).fit(F),
             F,
         ),
+        "WithinClassWhitening": (WithinClassWhitening().fit(F, y), F),
         "Pipeline": (
             make_pipeline(
                 MeanCorrection(),

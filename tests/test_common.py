@@ -26,6 +26,7 @@ from icecore_sk import (
     OutlierScorer,
     ResNet18Classifier,
     SelfLabelledClassifier,
+    WithinClassWhitening,
 )
 
 # Few epochs of narrow networks, because each of some fifty checks fits at least once.
@@ -46,6 +47,7 @@ ESTIMATORS = [
     ClassFilter(LogisticRegression(), remove=1, max_miss=0.2, cv=3),
     LabelShiftCorrection(LogisticRegression(), cv=2),
     SelfLabelledClassifier(KMeans(2), LinearDiscriminantAnalysis()),
+    WithinClassWhitening(),
 ]
 
 

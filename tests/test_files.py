@@ -48,8 +48,8 @@ NAMES = (
     "ResNet18Classifier, AutoEncoder, VAE, FlowVAE, classifier of texts, network of a table, "
     "network from another, MeanCorrection, ImageMinMaxScaler, ClusterTransformer, OutlierScorer, "
     "OutlierScorer of images, OutlierScorer of a table, ClassFilter, "
-    "ClassFilter of a forest, LabelShiftCorrection, SelfLabelledClassifier, Pipeline, "
-    "Pipeline of a table, scikit-learn's alone"
+    "ClassFilter of a forest, LabelShiftCorrection, SelfLabelledClassifier, WithinClassWhitening, "
+    "Pipeline, Pipeline of a table, scikit-learn's alone"
 )
 pytestmark = [
     pytest.mark.filterwarnings("ignore:max_miss=0.1 needs"),

@@ -85,6 +85,7 @@ FITTED = {
     "SelfLabelledClassifier": "clusterer_ estimator, labels_ labels, n_noise_ count, "
     "n_clusters_ count, classifier_ estimator, classes_ labels",
     "VAE": NETWORK + "likelihood_ text",
+    "WithinClassWhitening": COLUMNS + "classes_ labels, mean_ numbers, whitening_ numbers",
     # Parts.
     "ClassDistances": "classes labels, _whiten numbers, _means numbers",
     "Columns": "text text?, named flag",
@@ -143,6 +144,13 @@ def _check_lengths(name: str, learned: dict[str, Any]) -> None:
                     f"its {name} has {attribute!r} of shape {learned[attribute].shape}; "
                     f"expected {expected}"
                 )
+    if name == "WithinClassWhitening":
+        d = learned["n_features_in_"]
+        if learned["mean_"].shape != (d,) or learned["whitening_"].shape != (d, d):
+            raise ModelFileError(
+                f"its {name} has 'mean_' and 'whitening_' of shapes {learned['mean_'].shape} and "
+                f"{learned['whitening_'].shape}; expected {(d,)} and {(d, d)}"
+            )
     if name == "OutlierScorer":
         names, scales = learned["components_"], learned["_scales"]
         known = all(isinstance(component, str) and component in COMPONENTS for component in names)

@@ -27,6 +27,7 @@ from icecore_sk._outliers.surprise import Surprise
 from icecore_sk._scalar_preprocessor import _Columns, _double_angle, _double_angle_names, _Power
 from icecore_sk._self_labelled_classifier import SelfLabelledClassifier
 from icecore_sk._vae import VAE
+from icecore_sk._within_class_whitening import WithinClassWhitening
 
 OURS = "icecore_sk"
 ESTIMATORS: dict[str, type] = {
@@ -43,6 +44,7 @@ ESTIMATORS: dict[str, type] = {
         ResNet18Classifier,
         SelfLabelledClassifier,
         VAE,
+        WithinClassWhitening,
     )
 }
 # Of what estimators hold.

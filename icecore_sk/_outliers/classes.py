@@ -1,9 +1,45 @@
-"""Distance from the nearest known class."""
+"""Distance from the nearest known class, and the space in which it is Euclidean."""
+
+from collections.abc import Iterator
 
 import numpy as np
 from sklearn.covariance import LedoitWolf
 
 BLOCK = 1024
+
+
+def whitening(within: np.ndarray) -> np.ndarray:
+    """Return the matrix behind which rows spread alike in all directions.
+
+    Parameters
+    ----------
+    within : ndarray of shape (n, d)
+        Differences of rows from the mean of their class.
+
+    Returns
+    -------
+    matrix : ndarray of shape (d, d)
+        ``within @ matrix`` has the identity as covariance, but for the shrinkage.
+    """
+    covariance = LedoitWolf(assume_centered=True).fit(within).covariance_
+    values, vectors = np.linalg.eigh(covariance)
+    floor = values[-1] * 1e-9 or 1.0  # no row differs from another: distances as they are
+    return vectors / np.sqrt(np.maximum(values, floor))
+
+
+def in_blocks(
+    rows: np.ndarray, matrix: np.ndarray, mean: float | np.ndarray = 0.0
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield which rows, and their product with a matrix after a mean is taken off.
+
+    Products of matrices round by their shape: blocks of one shape give a row the same result
+    whatever its company.
+    """
+    block = np.zeros((BLOCK, len(matrix)))
+    for start in range(0, len(rows), BLOCK):
+        some = rows[start : start + BLOCK]
+        block[: len(some)] = some - mean
+        yield slice(start, start + len(some)), (block @ matrix)[: len(some)]
 
 
 class ClassDistances:
@@ -27,23 +63,14 @@ class ClassDistances:
         if everything is not None and not within.any():
             # One row has a label, or all that have one are the same.
             within = everything - everything.mean(axis=0, dtype=np.float64)
-        covariance = LedoitWolf(assume_centered=True).fit(within).covariance_
-        values, vectors = np.linalg.eigh(covariance)
-        floor = values[-1] * 1e-9 or 1.0  # no row differs from another: distances as they are
-        self._whiten = vectors / np.sqrt(np.maximum(values, floor))  # (d, d)
+        self._whiten = whitening(within)  # (d, d)
         self._means = means @ self._whiten
 
     def nearest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the distance to the nearest class, in standard deviations, and its number."""
         distance, number = np.empty(len(rows)), np.empty(len(rows), int)
-        # Products of matrices round by their shape: blocks of one shape give a row the same
-        # distance whatever its company.
-        block = np.zeros((BLOCK, self._whiten.shape[0]))
-        for start in range(0, len(rows), BLOCK):
-            some = rows[start : start + BLOCK]
-            block[: len(some)] = some
-            white = (block @ self._whiten)[: len(some)]
+        for block, white in in_blocks(rows, self._whiten):
             squares = np.stack([np.square(white - mean).sum(axis=1) for mean in self._means])
-            number[start : start + BLOCK] = squares.argmin(axis=0)
-            distance[start : start + BLOCK] = np.sqrt(squares.min(axis=0))
+            number[block] = squares.argmin(axis=0)
+            distance[block] = np.sqrt(squares.min(axis=0))
         return distance, number

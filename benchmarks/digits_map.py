@@ -24,7 +24,7 @@ SMALLEST_SHARE = 0.02
 # AutoEncoder, seven to nine with either.
 MIN_SAMPLES = 5
 SETTINGS = {"map, SMALLEST_SHARE": repr(SMALLEST_SHARE), "map, MIN_SAMPLES": repr(MIN_SAMPLES)}
-METRIC = "map, metric"  # a setting of each line
+METRIC, WHITENING = "map, metric", "map, whitening"  # settings of each line
 N_MAP_NEIGHBORS = 15
 
 

@@ -21,7 +21,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, make_pipeline
 
 import icecore_sk
-from icecore_sk import OutlierScorer, ResNet18Classifier, SelfLabelledClassifier
+from icecore_sk import (
+    OutlierScorer,
+    ResNet18Classifier,
+    SelfLabelledClassifier,
+    WithinClassWhitening,
+)
 
 AUGMENTATION = {"rotate": 12, "shift": 0.06, "scale": 0.1}
 # Nine to twelve minutes on one core of the slowest machine that was at hand.
@@ -70,6 +75,8 @@ class Line:
         digits that it has to find.
     metric : str
         Distance of the map.
+    whitens : bool
+        Whether features are whitened within the known classes before they are mapped.
     epochs : int or None
         What is used in the end; None where there are no epochs.
     """
@@ -77,6 +84,7 @@ class Line:
     supervised = False
     main_score = "neighbours_cosine"
     metric = "euclidean"
+    whitens = False
     default_epochs: int | None = None
     model = None
 
@@ -86,6 +94,12 @@ class Line:
 
     def space(self, X: np.ndarray) -> np.ndarray | None:
         return self.model.transform(X)
+
+    def map_space(self, data: Digits, H_test: np.ndarray) -> np.ndarray:
+        """Return what is mapped: the features of the test images, or what is made of them."""
+        if not self.whitens:
+            return H_test
+        return WithinClassWhitening().fit(self.space(data.X), data.y).transform(H_test)
 
     def history(self) -> dict | None:
         """Columns of what was recorded in training, where something was."""
@@ -119,6 +133,10 @@ class Classifier(Estimator):
     """ResNet18Classifier with random affine views of its images, and with images of no class."""
 
     supervised = True
+    # With 3 and 4, or 3 and 7, left out of 50,000 training images and 10,000 others mapped, two
+    # seeds each: ACC of HDBSCAN .993, .992, .992, .991 (ten clusters); as they are .972, .883 (nine
+    # clusters), .988, .989. As they are, sevens with a bar lie apart from others, or by the 2s.
+    whitens = True
     # Of all scores the best where 3 and 4 were left out of 12,000 training images and looked for
     # among 4,000 others, after 4, 8 and 16 epochs: AUROC .985, .991, .993; neighbours in the last
     # layer (cosine) .981, .990, .993, in the third stage .984, .986, .990, the largest logit .981,

@@ -45,7 +45,7 @@ from digits_data import (
     load,
     split_name,
 )
-from digits_map import METRIC, SETTINGS, draw, is_map_of, measure_map
+from digits_map import METRIC, SETTINGS, WHITENING, draw, is_map_of, measure_map
 from digits_models import OURS, TOGETHER, TWO, TWO_UNLABELLED, Estimator, Line
 from novelty_scores import judge_all
 from provenance import kept, peak_memory_mb
@@ -100,7 +100,7 @@ def measure(name: str, held_out: tuple[int, ...], seed: int, args, arrays: Path)
     row["main_score"] = line.main_score
     row["scores_seconds"] = time.perf_counter() - started
     if H_test is not None and held_out not in ONE:  # ten maps more would show what one shows
-        mapped, mapping = measure_map(H_test, data, line.metric, seed)
+        mapped, mapping = measure_map(line.map_space(data, H_test), data, line.metric, seed)
         row |= mapped
         arrays.parent.mkdir(parents=True, exist_ok=True)
         np.savez(arrays, mapping=mapping.astype(np.float32), y=data.y_test)
@@ -211,7 +211,8 @@ def parameters(split, name: str, seed: int, args) -> dict:
     line = LINES[name](seed, args.size.epochs, args.set)
     if split in ONE:  # no maps there
         return line.parameters()
-    return line.parameters() | SETTINGS | {METRIC: repr(line.metric)}
+    whitening = {WHITENING: "within the known classes"} if line.whitens else {}
+    return line.parameters() | SETTINGS | {METRIC: repr(line.metric)} | whitening
 
 
 def settings_of(stored: dict, now: dict) -> dict:

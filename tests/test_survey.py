@@ -11,12 +11,12 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
 
-from icecore_sk import VAE, ResNet18Classifier, SelfLabelledClassifier
+from icecore_sk import VAE, ResNet18Classifier, SelfLabelledClassifier, WithinClassWhitening
 from icecore_sk._images import read_table, tensor_column
 from icecore_sk.datasets import load_particles, make_particles, save_particles
 from icecore_sk.survey import Survey, survey
 from icecore_sk.survey._inputs import read_labelled
-from icecore_sk.survey._maps import cluster
+from icecore_sk.survey._maps import cluster, reduce, whitened
 from icecore_sk.survey._results import write_pages
 from icecore_sk.survey._steps import Steps
 from icecore_sk.survey._workflow import smallest_cluster
@@ -169,6 +169,19 @@ def test_a_model_that_labels_for_itself(particles, tmp_path):
     assert len(result.histories["SelfLabelledClassifier"]) == 1
     again = quick(particles[0], model=model, out=tmp_path)
     assert all(step["resumed"] for step in again.record["steps"][1:])
+
+
+def test_the_classifiers_map_is_whitened_within_its_classes(found, particles, half_labelled):
+    result, X, known = found[0], particles[0], half_labelled[0]
+    classifier, has_label = result.models["classifier"], known.notna().to_numpy()
+    whitening = WithinClassWhitening().fit(classifier.transform(X[has_label]), known[has_label])
+    kept = result.table["kept"].to_numpy(dtype=bool)
+    features = whitening.transform(classifier.transform(X[kept]))
+    _, mapping = reduce(features, "UMAP", result.record["seed"])
+    np.testing.assert_array_equal(mapping, result.table.loc[kept, list(result.maps["classifier"])])
+    # One particle of each class says nothing of how its members differ.
+    alone = whitened(classifier, X[:2], np.array(["a", "b"]), X[:5])
+    np.testing.assert_array_equal(alone, classifier.transform(X[:5]))
 
 
 def test_without_labels_or_scalars_there_are_still_two_maps(particles):

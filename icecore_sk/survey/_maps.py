@@ -8,9 +8,19 @@ from sklearn.cluster import HDBSCAN
 from sklearn.manifold import TSNE
 
 from icecore_sk._cluster_transformer import ClusterTransformer
+from icecore_sk._within_class_whitening import WithinClassWhitening
 
 # HDBSCAN of scikit-learn takes a time that grows with the square of the rows.
 MOST_CLUSTERED = 30_000
+
+
+def whitened(classifier, X_labelled, y_labelled: np.ndarray, X) -> np.ndarray:
+    """Return a classifier's features of X, in which the members of each class spread alike."""
+    features = np.asarray(classifier.transform(X))
+    if len(set(y_labelled)) == len(y_labelled):
+        return features  # one particle of each class says nothing of their spread
+    known = np.asarray(classifier.transform(X_labelled))
+    return WithinClassWhitening().fit(known, y_labelled).transform(features)
 
 
 def reduce(features: np.ndarray, method: str, seed: int):

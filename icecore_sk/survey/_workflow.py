@@ -29,7 +29,7 @@ from icecore_sk.survey._inputs import (
     fingerprint,
     read_labelled,
 )
-from icecore_sk.survey._maps import cluster, reduce, sample_to_cluster, spread
+from icecore_sk.survey._maps import cluster, reduce, sample_to_cluster, spread, whitened
 from icecore_sk.survey._results import Survey, versions
 from icecore_sk.survey._steps import Steps
 from icecore_sk.survey.report import need_bokeh
@@ -353,7 +353,8 @@ class _Workflow:
         # Functions, so that a map that is kept from before needs no network to run again.
         spaces = {self.name: lambda: np.asarray(embedding.transform(kept))}
         if "classifier" in self.result.models:
-            spaces["classifier"] = lambda: self.result.models["classifier"].transform(kept)
+            labelled = self.result.models["classifier"], self.X_labelled, self.y_labelled
+            spaces["classifier"] = lambda: whitened(*labelled, kept)
         if self.has_scalars:
             scalars = kept.drop(columns=image_columns(kept))
             spaces["scalars"] = lambda: scalar_preprocessor().fit_transform(scalars).to_numpy()
@@ -362,10 +363,11 @@ class _Workflow:
             spaces[f"{self.name} t-SNE"] = spaces[self.name]
         for name, space in spaces.items():
             method = "t-SNE" if name.endswith("t-SNE") else "UMAP"
+            how = ", whitened within its classes" if name == "classifier" else ""
             reducer, mapping, clusterer, labels = self.steps.run(
                 f"map_{name}",
-                f"map of {name.removesuffix(' t-SNE')}: {method}, then HDBSCAN",
-                [self.min_cluster_size],
+                f"map of {name.removesuffix(' t-SNE')}{how}: {method}, then HDBSCAN",
+                [self.min_cluster_size, how],
                 lambda s=space, m=method: self._map_and_cluster(s(), m),
             )
             n_noise = int((labels < 0).sum())

@@ -55,11 +55,12 @@ class WithinClassWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.datasets import load_iris
     >>> from icecore_sk import WithinClassWhitening
     >>> X, y = load_iris(return_X_y=True)
-    >>> Z = WithinClassWhitening().fit_transform(X, y)
-    >>> import numpy as np
+    >>> whitening = WithinClassWhitening().fit(X, y)
+    >>> Z = whitening.transform(X)
     >>> np.mean([Z[y == c].var(axis=0) for c in (0, 1, 2)], axis=0).round(1).tolist()
     [0.8, 0.9, 1.0, 1.0]
     """

@@ -120,7 +120,7 @@ class PlainResNet18(Line):
         return self.classes[self.logits(X).argmax(axis=1)]
 
     def scores(self, data: Digits):
-        H, H_new = self.space(data.X), self.space(data.X_test)
+        H, H_new = self.known_space(data), self.space(data.X_test)
         logits, logits_new = self.logits(data.X), self.logits(data.X_test)
         scores = novelty_scores.of_classifier(H, logits, data.y, H_new, logits_new, self.seed)
         looking = Looking(self)
@@ -237,7 +237,8 @@ class PythaeFlow(Line):
 
     def scores(self, data: Digits):
         elbo = self.model.elbo(data.X_test[:, None], N_ELBO_SAMPLES)
-        near = novelty_scores.of_space(self.space(data.X), self.space(data.X_test), self.seed)
+        H, H_new = self.known_space(data), self.space(data.X_test)
+        near = novelty_scores.of_space(H, H_new, self.seed)
         return {"score_samples": elbo, **near}
 
 

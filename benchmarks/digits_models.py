@@ -93,15 +93,22 @@ class Line:
     def __init__(self, seed: int, epochs: int | None = None, settings: dict | None = None):
         self.seed, self.settings = seed, settings or {}
         self.epochs = self.default_epochs and (epochs or self.default_epochs)
+        self._known: np.ndarray | None = None
 
     def space(self, X: np.ndarray) -> np.ndarray | None:
         return self.model.transform(X)
+
+    def known_space(self, data: Digits) -> np.ndarray | None:
+        """Return the features of the training images, which the network sees once for all uses."""
+        if self._known is None:
+            self._known = self.space(data.X)
+        return self._known
 
     def map_space(self, data: Digits, H_test: np.ndarray) -> np.ndarray:
         """Return what is mapped: the features of the test images, or what is made of them."""
         if not self.whitens:
             return H_test
-        return WithinClassWhitening().fit(self.space(data.X), data.y).transform(H_test)
+        return WithinClassWhitening().fit(self.known_space(data), data.y).transform(H_test)
 
     def history(self) -> dict | None:
         """Columns of what was recorded in training, where something was."""
@@ -172,7 +179,7 @@ class Classifier(Estimator):
 
     def scores(self, data: Digits):
         logits, logits_new = self.logits(data.X), self.logits(data.X_test)
-        H, H_new = self.space(data.X), self.space(data.X_test)
+        H, H_new = self.known_space(data), self.space(data.X_test)
         scores = novelty_scores.of_classifier(H, logits, data.y, H_new, logits_new, self.seed)
         return scores | novelty_scores.details(
             self.model, data.X, data.y, data.X_test, self.seed, ["neighbours"]
@@ -253,7 +260,8 @@ class AutoEncoder(Estimator):
             "corrected_reconstruction": -table["corrected_reconstruction"].to_numpy(),
             "outlier_scorer_images_cosine": table["score"].to_numpy(),
         }
-        scores |= novelty_scores.of_space(self.space(data.X), self.space(data.X_test), self.seed)
+        H, H_new = self.known_space(data), self.space(data.X_test)
+        scores |= novelty_scores.of_space(H, H_new, self.seed)
         return scores | {WITH_PIXELS: with_pixels(data, scores[self.part])}
 
 
@@ -332,7 +340,7 @@ class SelfLabelled(Estimator):
     def scores(self, data: Digits):
         network, groups = self.model.classifier_, self.model.classes_
         logits, logits_new = (network.decision_function(X) for X in (data.X, data.X_test))
-        H, H_new = self.space(data.X), self.space(data.X_test)
+        H, H_new = self.known_space(data), self.space(data.X_test)
         # Its classes are clusters: of those that it sees itself, not of digits.
         found = groups[logits.argmax(axis=1)]
         scores = novelty_scores.of_classifier(H, logits, found, H_new, logits_new, self.seed)

@@ -117,7 +117,7 @@ def closed_set(line: Line, data, H_test) -> dict:
         return {"closed_set_accuracy": accuracy, "closed_set_accuracy_by": "predict"}
     if H_test is None:
         return {}
-    vote = KNeighborsClassifier(5, metric=line.metric).fit(line.space(data.X), data.y)
+    vote = KNeighborsClassifier(5, metric=line.metric).fit(line.known_space(data), data.y)
     return {
         "closed_set_accuracy": vote.score(H_test[known], data.y_test[known]),
         "closed_set_accuracy_by": "5 nearest neighbours in the latent space",

@@ -7,7 +7,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from icecore_sk._input import as_labels, known_labels
-from icecore_sk._outliers.classes import in_blocks, whitening
+from icecore_sk._outliers.classes import class_means, in_blocks, whitening
 from icecore_sk._wrapping import unchanged_on_error
 
 
@@ -102,17 +102,16 @@ class WithinClassWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         labels = as_labels(labels[known])
         if known.any():
             check_classification_targets(labels)
-        self.classes_, member = np.unique(labels, return_inverse=True)
-        if len(labels) == len(self.classes_):
+        n_classes = len(np.unique(labels))
+        if len(labels) == n_classes:
             raise ValueError(
-                f"y labels {len(labels)} of n_samples = {len(X)} rows with {len(self.classes_)} "
+                f"y labels {len(labels)} of n_samples = {len(X)} rows with {n_classes} "
                 "classes; expected a class with two rows at least, since what is learned is how "
                 "the members of a class differ. Label more rows, or scale with StandardScaler."
             )
-        rows = X[known].astype(np.float64)
-        self.mean_ = rows.mean(axis=0)
-        means = np.stack([rows[member == c].mean(axis=0) for c in range(len(self.classes_))])
-        self.whitening_ = whitening(rows - means[member])
+        self.mean_ = X[known].mean(axis=0, dtype=np.float64)
+        self.classes_, _, within = class_means(X[known], labels)
+        self.whitening_ = whitening(within)
 
     def transform(self, X):
         """Centre and scale the features.

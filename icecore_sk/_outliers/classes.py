@@ -8,6 +8,14 @@ from sklearn.covariance import LedoitWolf
 BLOCK = 1024
 
 
+def class_means(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the classes, sorted, their means, and each row less the mean of its class."""
+    classes, member = np.unique(labels, return_inverse=True)
+    rows = rows.astype(np.float64)  # float32 would lose digits among thousands of rows
+    means = np.stack([rows[member == c].mean(axis=0) for c in range(len(classes))])
+    return classes, means, rows - means[member]
+
+
 def whitening(within: np.ndarray) -> np.ndarray:
     """Return the matrix behind which rows spread alike in all directions.
 
@@ -55,11 +63,10 @@ class ClassDistances:
     """
 
     def __init__(self, rows: np.ndarray, labels: np.ndarray, everything: np.ndarray | None = None):
-        self.classes, member = np.unique(labels, return_inverse=True)
-        rows = rows.astype(np.float64)
-        means = np.stack([rows[member == c].mean(axis=0) for c in range(len(self.classes))])
-        # As many rows as classes leave nothing within them to learn a spread from.
-        within = rows - means[member] if len(rows) > len(self.classes) else rows - rows.mean(axis=0)
+        self.classes, means, within = class_means(rows, labels)
+        if len(rows) == len(self.classes):
+            # As many rows as classes leave nothing within them to learn a spread from.
+            within = rows - rows.mean(axis=0, dtype=np.float64)
         if everything is not None and not within.any():
             # One row has a label, or all that have one are the same.
             within = everything - everything.mean(axis=0, dtype=np.float64)

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from contenders import PlainLoop, Pythae
 from digits_data import Digits
-from digits_models import CLASSIFIER_EPOCHS, VAE, Line
+from digits_models import CLASSIFIER_EPOCHS, VAE, Line, Looking
 from plain_networks import LATENT_DIM, LR, TorchvisionClassifier
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.neighbors import LocalOutlierFactor
 from torch import nn
@@ -119,38 +118,19 @@ class PlainResNet18(Line):
     def predict(self, X):
         return self.classes[self.logits(X).argmax(axis=1)]
 
-    def scores(self, data: Digits):
-        H, H_new = self.known_space(data), self.space(data.X_test)
-        logits, logits_new = self.logits(data.X), self.logits(data.X_test)
-        scores = novelty_scores.of_classifier(H, logits, data.y, H_new, logits_new, self.seed)
-        looking = Looking(self)
-        return scores | novelty_scores.details(
-            looking, data.X, data.y, data.X_test, self.seed, ["neighbours"]
+    def intermediate(self, X):
+        loop = self.model
+        return loop.run(
+            X[:, None], lambda image: intermediate_features(loop.net.third_stage(image))
         )
 
-
-class Looking(TransformerMixin, BaseEstimator):
-    """A plain network as `OutlierScorer` asks it: its last layer and its third stage."""
-
-    image_shape_ = (1, 28, 28)
-
-    def __init__(self, line):
-        self.line = line
-
-    def fit(self, X, y=None):
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-    def transform(self, X):
-        return self.line.space(np.reshape(X, (-1, 28, 28)))
-
-    def intermediate_features(self, X):
-        """Return what our classifiers call details: the third stage's map, projected."""
-        loop = self.line.model
-        images = np.reshape(X, (-1, *self.image_shape_))
-        return loop.run(images, lambda image: intermediate_features(loop.net.third_stage(image)))
+    def scores(self, data: Digits):
+        H, H_new = self.look(data.X), self.look(data.X_test)
+        logits, logits_new = self.logits(data.X), self.logits(data.X_test)
+        scores = novelty_scores.of_classifier(H, logits, data.y, H_new, logits_new, self.seed)
+        return scores | novelty_scores.details(
+            Looking(self), data.X, data.y, data.X_test, self.seed, ["neighbours"]
+        )
 
 
 class PyOD(Line):
@@ -237,7 +217,7 @@ class PythaeFlow(Line):
 
     def scores(self, data: Digits):
         elbo = self.model.elbo(data.X_test[:, None], N_ELBO_SAMPLES)
-        H, H_new = self.known_space(data), self.space(data.X_test)
+        H, H_new = self.look(data.X), self.look(data.X_test)
         near = novelty_scores.of_space(H, H_new, self.seed)
         return {"score_samples": elbo, **near}
 

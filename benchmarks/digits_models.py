@@ -15,7 +15,7 @@ import numpy as np
 from digits_data import Digits
 from joblib import Memory
 from provenance import commit
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -93,22 +93,25 @@ class Line:
     def __init__(self, seed: int, epochs: int | None = None, settings: dict | None = None):
         self.seed, self.settings = seed, settings or {}
         self.epochs = self.default_epochs and (epochs or self.default_epochs)
-        self._known: np.ndarray | None = None
+        self._looked_at: list[tuple[np.ndarray, np.ndarray | None]] = []
 
     def space(self, X: np.ndarray) -> np.ndarray | None:
         return self.model.transform(X)
 
-    def known_space(self, data: Digits) -> np.ndarray | None:
-        """Return the features of the training images, which the network sees once for all uses."""
-        if self._known is None:
-            self._known = self.space(data.X)
-        return self._known
+    def look(self, X: np.ndarray) -> np.ndarray | None:
+        """Return the features of images, which the network sees once for all that they serve."""
+        for images, features in self._looked_at:
+            if images is X:
+                return features
+        features = self.space(X)
+        self._looked_at.append((X, features))
+        return features
 
     def map_space(self, data: Digits, H_test: np.ndarray) -> np.ndarray:
         """Return what is mapped: the features of the test images, or what is made of them."""
         if not self.whitens:
             return H_test
-        return WithinClassWhitening().fit(self.known_space(data), data.y).transform(H_test)
+        return WithinClassWhitening().fit(self.look(data.X), data.y).transform(H_test)
 
     def history(self) -> dict | None:
         """Columns of what was recorded in training, where something was."""
@@ -117,6 +120,28 @@ class Line:
     def parameters(self) -> dict[str, str]:
         """What a row hangs on besides its seed and its data; known before `fit`."""
         return {"epochs": repr(self.epochs)}
+
+
+class Looking(TransformerMixin, BaseEstimator):
+    """A line's network as `OutlierScorer` asks it: its last layer and its third stage."""
+
+    image_shape_ = (1, 28, 28)
+
+    def __init__(self, line):
+        self.line = line
+
+    def fit(self, X, y=None):
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def transform(self, X):
+        return self.line.look(X)
+
+    def intermediate_features(self, X):
+        """Return what our classifiers call details: the third stage's map, projected."""
+        return self.line.intermediate(X)
 
 
 class Estimator(Line):
@@ -177,12 +202,15 @@ class Classifier(Estimator):
     def logits(self, X):
         return self.model.decision_function(X)
 
+    def intermediate(self, X):
+        return self.model.intermediate_features(X)
+
     def scores(self, data: Digits):
         logits, logits_new = self.logits(data.X), self.logits(data.X_test)
-        H, H_new = self.known_space(data), self.space(data.X_test)
+        H, H_new = self.look(data.X), self.look(data.X_test)
         scores = novelty_scores.of_classifier(H, logits, data.y, H_new, logits_new, self.seed)
         return scores | novelty_scores.details(
-            self.model, data.X, data.y, data.X_test, self.seed, ["neighbours"]
+            Looking(self), data.X, data.y, data.X_test, self.seed, ["neighbours"]
         )
 
 
@@ -216,6 +244,9 @@ class TwoClassifiers(SideBySide, Classifier):
 
     def logits(self, X):
         return np.mean([member.decision_function(X) for member in self.members], axis=0)
+
+    def intermediate(self, X):
+        return np.hstack([member.intermediate_features(X) for member in self.members])
 
 
 class ClassifierWithoutExposure(Classifier):
@@ -260,7 +291,7 @@ class AutoEncoder(Estimator):
             "corrected_reconstruction": -table["corrected_reconstruction"].to_numpy(),
             "outlier_scorer_images_cosine": table["score"].to_numpy(),
         }
-        H, H_new = self.known_space(data), self.space(data.X_test)
+        H, H_new = self.look(data.X), self.look(data.X_test)
         scores |= novelty_scores.of_space(H, H_new, self.seed)
         return scores | {WITH_PIXELS: with_pixels(data, scores[self.part])}
 
@@ -337,15 +368,18 @@ class SelfLabelled(Estimator):
     def history(self):
         return None
 
+    def intermediate(self, X):
+        return self.model.classifier_.intermediate_features(X)
+
     def scores(self, data: Digits):
         network, groups = self.model.classifier_, self.model.classes_
         logits, logits_new = (network.decision_function(X) for X in (data.X, data.X_test))
-        H, H_new = self.known_space(data), self.space(data.X_test)
+        H, H_new = self.look(data.X), self.look(data.X_test)
         # Its classes are clusters: of those that it sees itself, not of digits.
         found = groups[logits.argmax(axis=1)]
         scores = novelty_scores.of_classifier(H, logits, found, H_new, logits_new, self.seed)
         scores |= novelty_scores.details(
-            network, data.X, found, data.X_test, self.seed, ["neighbours"]
+            Looking(self), data.X, found, data.X_test, self.seed, ["neighbours"]
         )
         return scores | {WITH_PIXELS: with_pixels(data, scores[self.part])}
 

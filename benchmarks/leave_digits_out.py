@@ -92,7 +92,7 @@ def measure(name: str, held_out: tuple[int, ...], seed: int, args, arrays: Path)
         "fit_peak_memory_mb": peak_memory_mb(),
     }
     started = time.perf_counter()
-    H_test = line.space(data.X_test)
+    H_test = line.look(data.X_test)
     row["transform_seconds"] = time.perf_counter() - started
     row |= closed_set(line, data, H_test)
     started = time.perf_counter()
@@ -117,7 +117,7 @@ def closed_set(line: Line, data, H_test) -> dict:
         return {"closed_set_accuracy": accuracy, "closed_set_accuracy_by": "predict"}
     if H_test is None:
         return {}
-    vote = KNeighborsClassifier(5, metric=line.metric).fit(line.known_space(data), data.y)
+    vote = KNeighborsClassifier(5, metric=line.metric).fit(line.look(data.X), data.y)
     return {
         "closed_set_accuracy": vote.score(H_test[known], data.y_test[known]),
         "closed_set_accuracy_by": "5 nearest neighbours in the latent space",

@@ -27,6 +27,7 @@ from icecore_sk import (
     SelfLabelledClassifier,
     WithinClassWhitening,
 )
+from icecore_sk._outliers.embedding import Embedding
 
 AUGMENTATION = {"rotate": 12, "shift": 0.06, "scale": 0.1}
 # Nine to twelve minutes on one core of the slowest machine that was at hand.
@@ -154,6 +155,10 @@ class Estimator(Line):
         self.model = self.unfitted().fit(X, y)
         return self
 
+    def intermediate(self, X):
+        """Return what the third stage of its network, or of networks side by side, sees."""
+        return Embedding(self.model).intermediate(X)
+
     def history(self):
         columns = self.model.history_.items()
         return {k: [None if v != v else v for v in column.tolist()] for k, column in columns}
@@ -202,9 +207,6 @@ class Classifier(Estimator):
     def logits(self, X):
         return self.model.decision_function(X)
 
-    def intermediate(self, X):
-        return self.model.intermediate_features(X)
-
     def scores(self, data: Digits):
         logits, logits_new = self.logits(data.X), self.logits(data.X_test)
         H, H_new = self.look(data.X), self.look(data.X_test)
@@ -244,9 +246,6 @@ class TwoClassifiers(SideBySide, Classifier):
 
     def logits(self, X):
         return np.mean([member.decision_function(X) for member in self.members], axis=0)
-
-    def intermediate(self, X):
-        return np.hstack([member.intermediate_features(X) for member in self.members])
 
 
 class ClassifierWithoutExposure(Classifier):
@@ -368,9 +367,6 @@ class SelfLabelled(Estimator):
     def history(self):
         return None
 
-    def intermediate(self, X):
-        return self.model.classifier_.intermediate_features(X)
-
     def scores(self, data: Digits):
         network, groups = self.model.classifier_, self.model.classes_
         logits, logits_new = (network.decision_function(X) for X in (data.X, data.X_test))
@@ -405,7 +401,7 @@ class Together(Line):
         return self
 
     def space(self, X):
-        return self.lines["SelfLabelledClassifier"].space(X)
+        return self.lines["SelfLabelledClassifier"].look(X)
 
     def parameters(self):
         parts = {name: line.parameters() for name, line in self.lines.items()}

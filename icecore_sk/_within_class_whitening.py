@@ -109,8 +109,9 @@ class WithinClassWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 "classes; expected a class with two rows at least, since what is learned is how "
                 "the members of a class differ. Label more rows, or scale with StandardScaler."
             )
-        self.mean_ = X[known].mean(axis=0, dtype=np.float64)
-        self.classes_, _, within = class_means(X[known], labels)
+        rows = X[known]
+        self.mean_ = rows.mean(axis=0, dtype=np.float64)
+        self.classes_, _, within = class_means(rows, labels)
         self.whitening_ = whitening(within)
 
     def transform(self, X):

@@ -15,6 +15,7 @@ from icecore_sk._class_target import BALANCED_SAMPLING, ClassTargetMixin
 from icecore_sk.nn import ClassificationLoss, ClassifierNet
 from icecore_sk.nn.augment import likely_views
 from icecore_sk.nn.composites import Composites
+from icecore_sk.nn.intermediate import N_INTERMEDIATE
 
 
 class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, BaseImageEstimator):
@@ -354,6 +355,14 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
         """
         return self._features(X, embed)
 
+    def _transform_both(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `transform` and `intermediate_features` do, of one pass, as arrays."""
+        kinds, lengths = self._kinds_of_views(), [self._n_features_out, N_INTERMEDIATE]
+        features, intermediate = self._run(
+            X, lambda net, batch: mean(embed_both, net, batch, kinds).split(lengths, dim=1)
+        )
+        return features, intermediate
+
     def score_samples(self, X):
         r"""Return how much each row looks like something known; the higher, the more normal.
 
@@ -453,6 +462,11 @@ class ResNet18Classifier(ClassTargetMixin, ClassifierMixin, FeaturesOutMixin, Ba
 def embed(net: ClassifierNet, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the next-to-last layer of a batch."""
     return net.embed(batch["image"], batch.get("scalars"))
+
+
+def embed_both(net: ClassifierNet, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the next-to-last layer of a batch, and beside it what the third stage sees."""
+    return torch.cat(net.embed_both(batch["image"], batch.get("scalars")), dim=1)
 
 
 def mean(function, net: ClassifierNet, batch: dict[str, torch.Tensor], kinds) -> torch.Tensor:

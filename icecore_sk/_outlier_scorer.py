@@ -212,7 +212,9 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         seed = draw_seed(self.random_state)
         self.embedder_ = self._fit_embedder(X, y, seed)
         self._metric = self.metric
-        reading = Reading(X, self.embedder_, self.scalars, self._metric)
+        # "auto" takes them wherever one pass gives them.
+        closely = isinstance(self.components, str) or "detail_distance" in self.components
+        reading = Reading(X, self.embedder_, self.scalars, self._metric, closely=closely)
         self._learn(reading, y, seed)
         details = None if self._details is None else self._details.distance
         table = self._measure(reading, self._neighbours.index, self._neighbours.distance, details)
@@ -423,7 +425,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     def _table(self, X) -> pd.DataFrame:
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        reading = Reading(X, self.embedder_, self.scalars, self._metric, self._picked)
+        closely = self._details is not None
+        reading = Reading(X, self.embedder_, self.scalars, self._metric, self._picked, closely)
         details = None if self._details is None else self._details.find(reading.intermediate)[1]
         return self._measure(reading, *self._neighbours.find(reading.space), details)
 

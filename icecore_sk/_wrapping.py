@@ -134,3 +134,8 @@ class PassesOnFeatures(WrapsClassifier):
         """
         check_is_fitted(self, "classifier_")
         return self.classifier_.intermediate_features(X)
+
+    @classifier_has("_transform_both")
+    def _transform_both(self, X):
+        check_is_fitted(self, "classifier_")
+        return self.classifier_._transform_both(X)

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from icecore_sk import (
     AutoEncoder,
@@ -18,6 +18,7 @@ from icecore_sk import (
     ResNet18Classifier,
 )
 from icecore_sk.nn.intermediate import intermediate_features, signs
+from icecore_sk.nn.resnet import ResNet18Body
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,80 @@ def test_a_wrapper_passes_them_on(classifier, textures):
     features = model.intermediate_features(textures[0][:5])
     np.testing.assert_array_equal(features, classifier.intermediate_features(textures[0][:5]))
     assert not hasattr(LabelShiftCorrection(LogisticRegression()), "intermediate_features")
+
+
+def assert_both(model, X):
+    features, intermediate = model._transform_both(X)
+    np.testing.assert_array_equal(features, model.transform(X))
+    np.testing.assert_array_equal(intermediate, model.intermediate_features(X))
+    # Rows that lie apart in memory would be summed in another order.
+    assert features.flags.c_contiguous
+    assert intermediate.flags.c_contiguous
+
+
+def test_one_pass_gives_both(classifier, textures):
+    X, y = textures
+    assert_both(classifier, X[:40])
+    assert_both(LabelShiftCorrection(FrozenEstimator(classifier)).fit(X, y), X[:40])
+    views = {"augmentation": {"shift": 0.1}, "average_views": True}
+    rows = np.hstack([rows_of(X), rows_of(X).mean(axis=1, keepdims=True)]).astype(np.float32)
+    with_scalars = ResNet18Classifier(
+        image_shape=(1, 16, 16), max_epochs=1, random_state=0, **views, **NARROW
+    )
+    assert_both(with_scalars.fit(rows, y), rows[:40])
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """A list that grows by each batch that goes through a network."""
+    seen, stem = [], ResNet18Body.stem
+    monkeypatch.setattr(ResNet18Body, "stem", lambda body, x: seen.append(len(x)) or stem(body, x))
+    return seen
+
+
+@pytest.mark.parametrize("after", [[], [StandardScaler(), PCA(3)]])
+@pytest.mark.parametrize("n_networks", [1, 2])
+def test_scoring_sends_images_through_each_network_once(
+    classifier, textures, passes, after, n_networks
+):
+    X, y = textures
+    embedder = make_union(*[FrozenEstimator(classifier)] * n_networks)
+    embedder = make_pipeline(embedder if n_networks > 1 else FrozenEstimator(classifier), *after)
+    embedder.fit(X, y)
+    passes.clear()
+    features = embedder.transform(X)
+    once = len(passes)
+    scorer = OutlierScorer(FrozenEstimator(embedder)).fit(X, y)
+    assert len(passes) == 2 * once
+    table = scorer.explain(X)
+    assert len(passes) == 3 * once
+    details = np.hstack([classifier.intermediate_features(X)] * n_networks)
+    for name, rows in {"distance": features, "detail_distance": details}.items():
+        alone = OutlierScorer(components=["distance"]).fit(rows).explain(rows)
+        np.testing.assert_array_equal(table[name], alone["distance"])
+
+
+@pytest.mark.filterwarnings("error:X does not have valid feature names")
+def test_a_step_that_knows_names_gets_them(textures):
+    X, y = textures
+    network = ResNet18Classifier(max_epochs=1, random_state=0, **NARROW)
+    embedder = make_pipeline(network.set_output(transform="pandas"), PCA(2)).fit(X, y)
+    scorer = OutlierScorer(FrozenEstimator(embedder), components=["distance", "detail_distance"])
+    table = scorer.fit(X).explain(X)
+    alone = OutlierScorer(components=["distance"]).fit(embedder.transform(X))
+    np.testing.assert_array_equal(
+        table["distance"], alone.explain(embedder.transform(X))["distance"]
+    )
+
+
+def test_weights_of_networks_side_by_side_count(classifier, textures):
+    X = textures[0]
+    networks = [("a", FrozenEstimator(classifier)), ("b", FrozenEstimator(classifier))]
+    union = FeatureUnion(networks, transformer_weights={"b": 3.0}).fit(X)
+    scorer = OutlierScorer(FrozenEstimator(union), components=["distance", "detail_distance"])
+    table = scorer.fit(X).explain(X)
+    alone = OutlierScorer(components=["distance"]).fit(union.transform(X))
+    np.testing.assert_array_equal(table["distance"], alone.explain(union.transform(X))["distance"])
 
 
 def test_an_embedder_without_a_network_is_refused(textures):

@@ -62,7 +62,10 @@ class Embedding:
         return hasattr(self.embedder, "inverse_transform")
 
     def space(self, X) -> np.ndarray:
-        space = np.asarray(self.embedder.transform(X))
+        return self._checked(self.embedder.transform(X))
+
+    def _checked(self, space) -> np.ndarray:
+        space = np.asarray(space)
         if space.ndim != 2 or not np.isfinite(space).all():
             raise ValueError(
                 f"embedder={self.embedder!r} returned an array of shape {space.shape}"
@@ -87,6 +90,28 @@ class Embedding:
         if isinstance(step, FeatureUnion):
             return np.hstack([member.intermediate(X) for member in members(step)])
         return np.asarray(step.intermediate_features(X))
+
+    @property
+    def tells_both(self) -> bool:
+        """Whether one pass through the networks gives the space and the third stage."""
+        if self._looking is None or not tells_both(self._steps[self._looking]):
+            return False
+        # A step that was fitted with names expects them again, and arrays have none.
+        later = self._steps[self._looking + 1 :]
+        return not any(hasattr(step, "feature_names_in_") for step in later)
+
+    def both(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `space` and `intermediate` do, where `tells_both` says so."""
+        assert self._looking is not None
+        step, X = self._steps[self._looking], self._input_of(self._looking, X)
+        if isinstance(step, FeatureUnion):
+            parts = zip(*(member.both(X) for member in members(step)), strict=True)
+            space, intermediate = map(np.hstack, parts)
+        else:
+            space, intermediate = step._transform_both(X)
+        for later in self._steps[self._looking + 1 :]:
+            space = later.transform(space)
+        return self._checked(space), intermediate
 
     def _input_of(self, number: int | None, X):
         """X as it reaches a step."""
@@ -155,6 +180,14 @@ def looks(step) -> bool:
         able = [member.looks for member in members(step)]
         return bool(able) and all(able)
     return hasattr(step, "intermediate_features")
+
+
+def tells_both(step) -> bool:
+    """Whether a step's `transform` and its third stage can be had of one pass."""
+    if isinstance(step, FeatureUnion):
+        unweighted = not step.transformer_weights
+        return unweighted and all(member.tells_both for member in members(step))
+    return hasattr(step, "_transform_both")
 
 
 def shape_of(step):

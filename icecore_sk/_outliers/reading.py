@@ -22,6 +22,8 @@ class Reading:
     metric : {"euclidean", "cosine"}
     picked : list of int or None
         Scalars that were chosen in fit; None chooses by `scalars`.
+    closely : bool, default=False
+        Whether `intermediate` will be asked for too: then one pass may serve both.
 
     Attributes
     ----------
@@ -34,7 +36,15 @@ class Reading:
         Which of all scalars of X these are.
     """
 
-    def __init__(self, X, embedder, scalars, metric: str, picked: list | None = None):
+    def __init__(
+        self,
+        X,
+        embedder,
+        scalars,
+        metric: str,
+        picked: list | None = None,
+        closely: bool = False,
+    ):
         self._X = X
         self._embedding = None
         if embedder is None:
@@ -45,7 +55,11 @@ class Reading:
             shape = self._embedding.image_shape
             read = embedding.read_scalars(X, shape, scalars, picked)
             self.scalars, self.names, self.picked = read
-            space = self._latent = self._embedding.space(X)
+            if closely and self._embedding.tells_both:
+                space, self.intermediate = self._embedding.both(X)
+            else:
+                space = self._embedding.space(X)
+            self._latent = space
         if space.dtype not in (np.float32, np.float64):
             space = space.astype(np.float64)
         if metric == "cosine":

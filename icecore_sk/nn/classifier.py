@@ -68,7 +68,14 @@ class ClassifierNet(EncodesImages):
 
     def embed(self, image: Tensor, scalars: Tensor | None = None) -> Tensor:
         """Return the next-to-last layer, shape (n, n_features)."""
-        h = self.features(image)
+        return self._with_scalars(self.features(image), scalars)
+
+    def embed_both(self, image: Tensor, scalars: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what `embed` and `intermediate_features` do, of one pass."""
+        h, intermediate = self.encoder.both_features(self.scaled(image))
+        return self._with_scalars(h.float(), scalars), intermediate
+
+    def _with_scalars(self, h: Tensor, scalars: Tensor | None) -> Tensor:
         if not self.n_scalars:
             return h
         assert scalars is not None

@@ -72,6 +72,11 @@ class ResNet18Encoder(nn.Module):
         """Return what the third of the four stages sees, see `icecore_sk.nn.intermediate`."""
         return intermediate_features(self.body.third_map(image))  # (n, 256)
 
+    def both_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` and `intermediate_features` do, of one pass."""
+        third = self.body.third_map(image)
+        return self.body.last_stage(third), intermediate_features(third)
+
 
 class EncodesImages(nn.Module):
     """What networks with an encoder share: all pixels on one scale, and what the encoder says."""

@@ -141,5 +141,8 @@ class ResNet18Body(nn.Module):
     def third_map(self, image: Tensor) -> Tensor:
         return self.layer3(self.layer2(self.layer1(self.stem(image))))  # (n, 4 width, h, w)
 
+    def last_stage(self, third_map: Tensor) -> Tensor:
+        return self.layer4(third_map).mean((2, 3))  # (n, 8 width)
+
     def forward(self, image: Tensor) -> Tensor:
-        return self.layer4(self.third_map(image)).mean((2, 3))  # (n, 8 width)
+        return self.last_stage(self.third_map(image))

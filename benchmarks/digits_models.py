@@ -94,19 +94,26 @@ class Line:
     def __init__(self, seed: int, epochs: int | None = None, settings: dict | None = None):
         self.seed, self.settings = seed, settings or {}
         self.epochs = self.default_epochs and (epochs or self.default_epochs)
-        self._looked_at: list[tuple[np.ndarray, np.ndarray | None]] = []
+        self._looked_at: list[tuple[np.ndarray, tuple[np.ndarray | None, ...]]] = []
 
     def space(self, X: np.ndarray) -> np.ndarray | None:
         return self.model.transform(X)
 
     def look(self, X: np.ndarray) -> np.ndarray | None:
         """Return the features of images, which the network sees once for all that they serve."""
-        for images, features in self._looked_at:
+        return self._seen(X)[0]
+
+    def _seen(self, X: np.ndarray) -> tuple[np.ndarray | None, ...]:
+        for images, seen in self._looked_at:
             if images is X:
-                return features
-        features = self.space(X)
-        self._looked_at.append((X, features))
-        return features
+                return seen
+        seen = self.see(X)
+        self._looked_at.append((X, seen))
+        return seen
+
+    def see(self, X: np.ndarray) -> tuple[np.ndarray | None, ...]:
+        """Return the features and, of a classifier, what its third stage sees in the same pass."""
+        return (self.space(X),)
 
     def map_space(self, data: Digits, H_test: np.ndarray) -> np.ndarray:
         """Return what is mapped: the features of the test images, or what is made of them."""
@@ -155,9 +162,13 @@ class Estimator(Line):
         self.model = self.unfitted().fit(X, y)
         return self
 
+    def see(self, X):
+        embedding = Embedding(self.model)
+        return embedding.both(X) if embedding.tells_both else super().see(X)
+
     def intermediate(self, X):
         """Return what the third stage of its network, or of networks side by side, sees."""
-        return Embedding(self.model).intermediate(X)
+        return self._seen(X)[1]
 
     def history(self):
         columns = self.model.history_.items()

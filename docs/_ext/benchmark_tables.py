@@ -22,8 +22,9 @@ SECTIONS = {
         "Two labelled FlowCam runs with three classes. Measured by `benchmarks/particles.py`.",
     ),
     "outliers": (
-        "Outliers among many",
-        "`OutlierScorer` on many rows. Measured by `benchmarks/outliers.py`.",
+        "Outliers",
+        "Unusual particles planted among drawn ones, and `OutlierScorer` on many rows. Measured by "
+        "`benchmarks/outliers.py`.",
     ),
     "speed": (
         "Speed",

@@ -11,7 +11,14 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
 
-from icecore_sk import VAE, ResNet18Classifier, SelfLabelledClassifier, WithinClassWhitening
+from icecore_sk import (
+    VAE,
+    AutoEncoder,
+    MeanCorrection,
+    ResNet18Classifier,
+    SelfLabelledClassifier,
+    WithinClassWhitening,
+)
 from icecore_sk._images import read_table, tensor_column
 from icecore_sk.datasets import load_particles, make_particles, save_particles
 from icecore_sk.survey import Survey, survey
@@ -465,3 +472,10 @@ def test_summary_counts_one_and_many(clusters, said):
         .splitlines()[0]
         .endswith("0 removed. 2 more left out in reading: crop smaller than min_side: 2.")
     )
+
+
+@pytest.mark.parametrize("name", ["model", "classifier"])
+def test_a_pipeline_is_refused_before_anything_is_learned(particles, name):
+    pipeline = make_pipeline(MeanCorrection(), AutoEncoder(2))
+    with pytest.raises(ValueError, match=f"{name} is a Pipeline of meancorrection, autoencoder"):
+        survey(particles, **{name: pipeline})

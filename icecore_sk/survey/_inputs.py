@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from icecore_sk._images import digest, image_columns, read_table
 from icecore_sk._input import as_labels, known_labels
@@ -80,6 +81,18 @@ def read_labelled(particles: pd.DataFrame, labelled):
     if X is not particles and not same_particles(X, particles):
         label[:] = None
     return X[known], as_labels(y[known], "labelled"), label.where(label.notna(), None)
+
+
+def check_is_no_pipeline(**estimators) -> None:
+    """Refuse Pipelines, which would fail after an hour, when their last step is asked for more."""
+    for name, estimator in estimators.items():
+        if isinstance(estimator, Pipeline):
+            raise ValueError(
+                f"{name} is a Pipeline of {', '.join(estimator.named_steps)}; expected one "
+                "estimator, since a survey puts steps of its own before it. Pass "
+                f"{name}={type(estimator[-1]).__name__}(...), and particles as the other steps "
+                "leave them."
+            )
 
 
 def is_numbered(index: pd.Index) -> bool:

@@ -24,6 +24,7 @@ from icecore_sk._vae import VAE
 from icecore_sk.metrics import cluster_stability, map_consistency
 from icecore_sk.survey._inputs import (
     LEAST,
+    check_is_no_pipeline,
     check_particles,
     check_pictures,
     fingerprint,
@@ -173,6 +174,7 @@ class _Workflow:
             raise ValueError(f"remove={remove!r} is none of the labels; these are {names}.")
         self.out, self.remove, self.max_miss = out, remove, max_miss
         self.seed, self.verbose = int(random_state), verbose
+        check_is_no_pipeline(model=model, classifier=classifier)
         self.autoencoder = self._set(VAE(16, max_epochs=15) if model is None else model)
         self.classifier = self._set(default_classifier(15) if classifier is None else classifier)
         self.min_cluster_size = min_cluster_size

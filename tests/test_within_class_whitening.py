@@ -139,3 +139,17 @@ def test_a_file_whose_shapes_do_not_fit_is_refused(blobs, tmp_path):
     whitening.mean_ = whitening.mean_[:-1]
     with pytest.raises(ValueError, match=r"'mean_' and 'whitening_' of shapes \(3,\)"):
         load(save(whitening, tmp_path / "bad.safetensors"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_is_no_spread(dtype):
+    """Means of equal rows are not quite equal to them."""
+    rng = np.random.default_rng(0)
+    rows, y = np.repeat(rng.normal(size=(3, 5)).astype(dtype), 7, axis=0), np.repeat([0, 1, 2], 7)
+    distances = cdist(rows, rows)
+    Z = WithinClassWhitening().fit(rows, y).transform(rows)
+    np.testing.assert_allclose(cdist(Z, Z), distances, atol=1e-6)
+    others = rng.normal(size=(100, 5)).astype(dtype)
+    labels = np.concatenate([y, np.full(100, -1)])
+    scorer = OutlierScorer(components=["class_distance"]).fit(np.vstack([rows, others]), labels)
+    assert 1 < scorer.explain(others)["class_distance"].median() < 5

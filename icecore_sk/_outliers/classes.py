@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.covariance import LedoitWolf
 
 BLOCK = 1024
+ROUNDING = 1e-10
 
 
 def class_means(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -13,7 +14,20 @@ def class_means(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
     classes, member = np.unique(labels, return_inverse=True)
     rows = rows.astype(np.float64)  # float32 would lose digits among thousands of rows
     means = np.stack([rows[member == c].mean(axis=0) for c in range(len(classes))])
-    return classes, means, rows - means[member]
+    return classes, means, without_rounding(rows - means[member], means[member])
+
+
+def without_rounding(gap: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return differences from a mean, 0 where they are no more than its own rounding.
+
+    Behind a whitening, rounding would be as long as any true difference.
+    """
+    return np.where(np.abs(gap) > ROUNDING * np.abs(mean), gap, 0.0)
+
+
+def from_their_mean(rows: np.ndarray) -> np.ndarray:
+    mean = rows.mean(axis=0, dtype=np.float64)
+    return without_rounding(rows - mean, mean)
 
 
 def whitening(within: np.ndarray) -> np.ndarray:
@@ -66,10 +80,10 @@ class ClassDistances:
         self.classes, means, within = class_means(rows, labels)
         if len(rows) == len(self.classes):
             # As many rows as classes leave nothing within them to learn a spread from.
-            within = rows - rows.mean(axis=0, dtype=np.float64)
+            within = from_their_mean(rows)
         if everything is not None and not within.any():
             # One row has a label, or all that have one are the same.
-            within = everything - everything.mean(axis=0, dtype=np.float64)
+            within = from_their_mean(everything)
         self._whiten = whitening(within)  # (d, d)
         self._means = means @ self._whiten
 

@@ -14,6 +14,8 @@ ANGLE, PERIOD = "Angle", 180.0
 LEAST = 0.1
 USUAL_FROM = 0.99
 BLOCK = 2**22
+# By how much of its largest value a scalar must vary at least.
+VARIES = 1e-9
 
 SIZES = ("Area (ABD)", "Area (Filled)", "Diameter (ABD)", "Diameter (ESD)", "Volume (ABD)")
 SIZE_WORDS = re.compile(r"\b(area|diameter|volume|size)\b", re.IGNORECASE)
@@ -43,7 +45,9 @@ class Disagreement:
     """
 
     def __init__(self, scalars: np.ndarray, names: list[str], neighbours: np.ndarray):
-        self._varying = np.flatnonzero(np.ptp(scalars, axis=0) > 0)
+        # A constant that was computed may differ in its last digits.
+        least = VARIES * np.abs(scalars).max(axis=0, initial=0.0)
+        self._varying = np.flatnonzero(np.ptp(scalars, axis=0) > least)
         self.names = [names[j] for j in self._varying]
         own = scalars[:, self._varying].astype(np.float64)
         self._turns = np.array([ANGLE in str(name) for name in self.names], dtype=bool)

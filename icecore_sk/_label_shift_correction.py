@@ -52,6 +52,10 @@ class LabelShiftCorrection(PassesOnFeatures, MetaEstimatorMixin, ClassifierMixin
         By how much the classifier's log-probabilities are divided; above 1 where it is too sure.
     bias_ : ndarray of shape (k,)
         What is then added to them, in nats; it takes back what balancing the classes did.
+    history_ : DataFrame
+        How the classifier's training went, where it tells.
+    image_shape_ : tuple of (int, int, int)
+        Channels, height and width, where the classifier takes images.
     n_features_in_ : int
         Columns of X, where the classifier counts them.
     feature_names_in_ : ndarray of str

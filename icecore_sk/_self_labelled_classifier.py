@@ -167,14 +167,6 @@ class SelfLabelledClassifier(PassesOnFeatures, TransformerMixin, MetaEstimatorMi
         check_is_fitted(self)
         return self.classifier_.predict_proba(X)
 
-    @property
-    def history_(self):
-        return self.classifier_.history_
-
-    @property
-    def image_shape_(self) -> tuple[int, int, int]:
-        return self.classifier_.image_shape_
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.non_deterministic |= get_tags(self.clusterer).non_deterministic

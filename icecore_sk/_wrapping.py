@@ -56,6 +56,14 @@ class WrapsClassifier:
 class PassesOnFeatures(WrapsClassifier):
     """Also has the features and the familiarity of the classifier, where that has them."""
 
+    @property
+    def history_(self):
+        return self.classifier_.history_
+
+    @property
+    def image_shape_(self) -> tuple[int, int, int]:
+        return self.classifier_.image_shape_
+
     @classifier_has("transform")
     def transform(self, X):
         """Return the classifier's features.

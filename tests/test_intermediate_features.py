@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NARROW
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -215,6 +216,42 @@ def test_a_step_that_knows_names_gets_them(textures):
     np.testing.assert_array_equal(
         table["distance"], alone.explain(embedder.transform(X))["distance"]
     )
+
+
+class Unit(ResNet18Classifier):
+    """Features of its own."""
+
+    def transform(self, X):
+        features = super().transform(X)
+        return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("wrap", [FrozenEstimator, LabelShiftCorrection])
+def test_a_subclass_with_its_own_transform_is_asked_by_it(textures, wrap):
+    model = Unit(max_epochs=1, random_state=0, **NARROW).fit(*textures)
+    embedder = wrap(FrozenEstimator(model)).fit(*textures)
+    scorer = OutlierScorer(FrozenEstimator(embedder), components=["distance", "detail_distance"])
+    found = scorer.fit(*textures).explain(textures[0])["distance"]
+    alone = OutlierScorer(components=["distance"]).fit(model.transform(textures[0]))
+    np.testing.assert_array_equal(found, alone.explain(model.transform(textures[0]))["distance"])
+
+
+class FirstColumns(TransformerMixin, BaseEstimator):
+    """Needs a table, and does not say so."""
+
+    def fit(self, X, y=None):
+        self.n_ = len(X.columns)
+        return self
+
+    def transform(self, X):
+        return X[list(X.columns[:5])]
+
+
+def test_a_step_that_needs_a_table_gets_one(textures):
+    network = ResNet18Classifier(max_epochs=1, random_state=0, **NARROW)
+    embedder = make_pipeline(network.set_output(transform="pandas"), FirstColumns()).fit(*textures)
+    scorer = OutlierScorer(FrozenEstimator(embedder)).fit(*textures)
+    assert "detail_distance" in scorer.components_
 
 
 def test_weights_of_networks_side_by_side_count(classifier, textures):

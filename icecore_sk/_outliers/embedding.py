@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
+from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils._set_output import _get_output_config
 
 from icecore_sk import _images
 
@@ -94,11 +96,11 @@ class Embedding:
     @property
     def tells_both(self) -> bool:
         """Whether one pass through the networks gives the space and the third stage."""
-        if self._looking is None or not tells_both(self._steps[self._looking]):
+        if self._looking is None:
             return False
-        # A step that was fitted with names expects them again, and arrays have none.
-        later = self._steps[self._looking + 1 :]
-        return not any(hasattr(step, "feature_names_in_") for step in later)
+        step, is_last = self._steps[self._looking], self._looking == len(self._steps) - 1
+        # What follows may need the names that only `transform` gives its columns.
+        return tells_both(step) and (is_last or gives_arrays(step))
 
     def both(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Return what `space` and `intermediate` do, where `tells_both` says so."""
@@ -153,6 +155,16 @@ class Embedding:
         return "nats" if hasattr(network, "score_samples") else "mean squared error"
 
 
+def learns_classes(embedder) -> bool:
+    """Whether an embedder takes labels as classes to learn, or anything inside it does."""
+    if isinstance(embedder, Pipeline):
+        return any(learns_classes(step) for _, step in embedder.steps)
+    if isinstance(embedder, FeatureUnion):
+        return any(learns_classes(member) for _, member in embedder.transformer_list)
+    fits = hasattr(embedder, "fit") and not isinstance(embedder, FrozenEstimator)
+    return fits and is_classifier(embedder)
+
+
 def members(union: FeatureUnion) -> list[Embedding]:
     """Return the embedders whose features a FeatureUnion puts side by side."""
     return [Embedding(member) for _, member in union.transformer_list if member != "drop"]
@@ -187,7 +199,23 @@ def tells_both(step) -> bool:
     if isinstance(step, FeatureUnion):
         unweighted = not step.transformer_weights
         return unweighted and all(member.tells_both for member in members(step))
-    return hasattr(step, "_transform_both")
+    if isinstance(step, FrozenEstimator):
+        return tells_both(step.estimator)
+    if not hasattr(step, "_transform_both"):
+        return False
+    owners = [
+        next(i for i, kind in enumerate(type(step).__mro__) if name in vars(kind))
+        for name in ("_transform_both", "transform", "intermediate_features")
+    ]
+    # A subclass may have its own idea of either.
+    own = owners[0] == min(owners)
+    return own and (not hasattr(step, "classifier_") or tells_both(step.classifier_))
+
+
+def gives_arrays(step) -> bool:
+    """Whether a step's `transform` returns arrays, not tables (see `set_output`)."""
+    step = getattr(step, "classifier_", step)
+    return _get_output_config("transform", step)["dense"] == "default"
 
 
 def shape_of(step):

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
@@ -34,6 +34,33 @@ def as_labels(labels: np.ndarray, name: str = "y") -> np.ndarray:
             "one kind. Pass all of them as text, [str(label) for label in ...]."
         )
     return np.array(labels.tolist())
+
+
+def known_classes(X, y) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows of X have a label, and these labels; refuse y that names no classes."""
+    check_consistent_length(X, y)
+    labels = column_or_1d(np.asarray(y, dtype=object), warn=True)
+    known = known_labels(labels)
+    labels = as_labels(labels[known])
+    if known.any():
+        check_classification_targets(labels)
+    return known, labels
+
+
+def labelled_rows(X, y):
+    """Return the rows of X that have a label, and their labels.
+
+    A classifier would learn what stands for no label as a class of its own.
+    """
+    known, labels = known_classes(X, y)
+    if known.all():
+        return X, y
+    if not known.any():
+        raise ValueError(
+            "y has no label (-1, None and NaN stand for none), and the embedder learns classes. "
+            "Label some rows, or pass an embedder that needs none, such as VAE()."
+        )
+    return _safe_indexing(X, np.flatnonzero(known)), labels
 
 
 def n_missing_labels(y) -> int:

@@ -5,20 +5,20 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import check_array, column_or_1d, get_tags
+from sklearn.utils import check_array, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
     _check_feature_names,
-    check_consistent_length,
     check_is_fitted,
     validate_data,
 )
 
 from icecore_sk import _images
-from icecore_sk._input import as_labels, known_labels
+from icecore_sk._input import known_classes, labelled_rows
 from icecore_sk._outliers.choice import choose
 from icecore_sk._outliers.classes import ClassDistances
 from icecore_sk._outliers.drawn import FEATURES, UsualLoss
+from icecore_sk._outliers.embedding import learns_classes
 from icecore_sk._outliers.neighbours import ALGORITHMS, Neighbours
 from icecore_sk._outliers.reading import METRICS, Reading
 from icecore_sk._outliers.reasons import reason
@@ -190,7 +190,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
         X : array-like of shape (n, n_features), or what the embedder takes
         y : array-like of shape (n,) or None
             Labels, where some are known; -1, None and NaN mean unlabelled. They go to the embedder,
-            and `class_distance` is measured from them.
+            one that learns classes with the labelled rows alone, and `class_distance` is measured
+            from them.
 
         Returns
         -------
@@ -321,6 +322,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
                     f"X has {what}, but embedder=None compares columns of numbers. Pass "
                     "embedder=VAE() or, with a fitted one, embedder=FrozenEstimator(vae)."
                 )
+            if reset and hasattr(self, "n_features_in_"):
+                del self.n_features_in_  # of an earlier fit, on rows
             if reset or (table and hasattr(self, "feature_names_in_")):
                 # Scalars are read by their places.
                 _check_feature_names(self, X, reset=reset)
@@ -342,6 +345,8 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
     def _fit_embedder(self, X, y, seed: int):
         if self.embedder is None:
             return None
+        if y is not None and learns_classes(self.embedder):
+            X, y = labelled_rows(X, y)
         return seeded(self.embedder, seed).fit(X, y)
 
     # ---------------------------------------------------------------- fitting
@@ -386,11 +391,9 @@ class OutlierScorer(OutlierMixin, BaseEstimator):
             del self.classes_
         if y is None:
             return
-        check_consistent_length(rows, y)
-        labels = column_or_1d(np.asarray(y, dtype=object))
-        known = known_labels(labels)
+        known, labels = known_classes(rows, y)
         if known.any():
-            classes = ClassDistances(rows[known], as_labels(labels[known]), rows)
+            classes = ClassDistances(rows[known], labels, rows)
             self._classes = classes
             self.classes_: np.ndarray = classes.classes
 

@@ -2,11 +2,9 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from icecore_sk._input import as_labels, known_labels
+from icecore_sk._input import known_classes
 from icecore_sk._outliers.classes import class_means, in_blocks, whitening
 from icecore_sk._wrapping import unchanged_on_error
 
@@ -96,12 +94,7 @@ class WithinClassWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         X = validate_data(self, X, dtype=[np.float64, np.float32])
-        check_consistent_length(X, y)
-        labels = column_or_1d(np.asarray(y, dtype=object), warn=True)
-        known = known_labels(labels)
-        labels = as_labels(labels[known])
-        if known.any():
-            check_classification_targets(labels)
+        known, labels = known_classes(X, y)
         n_classes = len(np.unique(labels))
         if len(labels) == n_classes:
             raise ValueError(

@@ -478,4 +478,4 @@ def test_summary_counts_one_and_many(clusters, said):
 def test_a_pipeline_is_refused_before_anything_is_learned(particles, name):
     pipeline = make_pipeline(MeanCorrection(), AutoEncoder(2))
     with pytest.raises(ValueError, match=f"{name} is a Pipeline of meancorrection, autoencoder"):
-        survey(particles, **{name: pipeline})
+        survey(particles[0], **{name: pipeline})

@@ -146,14 +146,15 @@ def plan(args) -> list[tuple[tuple[int, ...], str, int]]:
 
 def usual_seeds(split: tuple[int, ...], name: str, seeds: list[int]) -> list[int]:
     """Return the seeds of a model where none is named: all would take a week."""
-    if split in FIVE:
+    kind = next((kind for kind, splits in SPLITS.items() if split in splits), "pair")
+    if kind == "five":
         # They are about labels: networks without are measured on the pair.
-        kind, left_out = "five", name not in IN_FIVE
-    elif split in ONE:
-        kind, left_out = "one", name not in IN_ONE
+        left_out = name not in IN_FIVE
+    elif kind == "one":
+        left_out = name not in IN_ONE
     else:
         # Of what stands together where one digit is left out, both have rows of their own.
-        kind, left_out = BINARISED if split == () else "pair", name == TOGETHER
+        left_out = name == TOGETHER
     if left_out:
         return []
     return seeds if name in OF_MANY_SEEDS.get(kind, ()) else seeds[:1]

@@ -18,9 +18,8 @@ from sklearn.base import (
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from icecore_sk import _images
 from icecore_sk._chunks import Chunk, ChunkMixin
@@ -50,7 +49,7 @@ from icecore_sk._engine import (
     settle_threads,
 )
 from icecore_sk._inference import InferenceMixin
-from icecore_sk._input import as_labels, known_labels
+from icecore_sk._input import read_labels
 from icecore_sk._network_state import NetworkStateMixin
 from icecore_sk._random import draw_seed, spawn_generators
 from icecore_sk._wrapping import unchanged_on_error
@@ -397,17 +396,14 @@ class BaseImageEstimator(NetworkStateMixin, ChunkMixin, InferenceMixin, BaseEsti
                     "-1, None or NaN for the rows without one."
                 )
             return encoder.fit(X)
-        check_consistent_length(X, y)
-        y = column_or_1d(np.asarray(y, dtype=object))
-        known = known_labels(y)
-        labels = y[known]
+        known, labels = read_labels(X, y)
         if known.sum() < 2:
             raise ValueError(
                 f"encoder={encoder!r} is to be fitted on the labelled rows, but y has "
                 f"{int(known.sum())} label(s) (-1, None and NaN mean unlabelled)."
             )
         subset = X.iloc[np.flatnonzero(known)] if hasattr(X, "iloc") else np.asarray(X)[known]
-        return encoder.fit(subset, as_labels(labels))
+        return encoder.fit(subset, labels)
 
     def _load_start(self, module, start) -> None:
         kind, weights = start

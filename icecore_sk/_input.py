@@ -36,12 +36,17 @@ def as_labels(labels: np.ndarray, name: str = "y") -> np.ndarray:
     return np.array(labels.tolist())
 
 
-def known_classes(X, y) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows of X have a label, and these labels; refuse y that names no classes."""
+def read_labels(X, y, warn: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows of X have a label, and these labels."""
     check_consistent_length(X, y)
-    labels = column_or_1d(np.asarray(y, dtype=object), warn=True)
+    labels = column_or_1d(np.asarray(y, dtype=object), warn=warn)
     known = known_labels(labels)
-    labels = as_labels(labels[known])
+    return known, as_labels(labels[known])
+
+
+def known_classes(X, y) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same; refuse y that names no classes."""
+    known, labels = read_labels(X, y, warn=True)
     if known.any():
         check_classification_targets(labels)
     return known, labels
